@@ -1,0 +1,37 @@
+/*
+ * compat.h
+ *		Differences between PostgreSQL 15 and later versions, and nothing else.
+ *
+ * The rest of the code uses the newest spelling.  Include this after
+ * PostgreSQL's headers: it redefines the calls that they declare.
+ */
+#ifndef LEASE_COMPAT_H
+#define LEASE_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "lease requires PostgreSQL 15 or later"
+#endif
+
+#if PG_VERSION_NUM < 160000
+/* table_tuple_update() told only whether indexes need entries, not which. */
+typedef bool TU_UpdateIndexes;
+#define TU_None false
+#define ExecInsertIndexTuples(rri, slot, estate, update, noDupErr, conflict, arbiters, summarizing) \
+	ExecInsertIndexTuples(rri, slot, estate, update, noDupErr, conflict, arbiters)
+#define object_ownercheck(classid, objectid, roleid) \
+	pg_class_ownercheck(objectid, roleid)
+#endif
+
+#if PG_VERSION_NUM < 170000
+/* Intervals had no infinity. */
+#define INTERVAL_NOT_FINITE(i) false
+#endif
+
+#if PG_VERSION_NUM < 180000
+#define RelationGetPrimaryKeyIndex(rel, deferrable_ok) \
+	RelationGetPrimaryKeyIndex(rel)
+#define index_beginscan(heap, index, snapshot, instrument, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, nkeys, norderbys)
+#endif
+
+#endif							/* LEASE_COMPAT_H */

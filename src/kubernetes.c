@@ -1,0 +1,118 @@
+/*
+ * kubernetes.c
+ *		Names and words of Kubernetes that people recognise.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+#include "lease.h"
+
+#define APISERVER_PREFIX "apiserver-"
+#define HASH_BYTES 16			/* of the digest's 32 */
+
+PG_FUNCTION_INFO_V1(lease_apiserver_name);
+PG_FUNCTION_INFO_V1(lease_age);
+
+/*
+ * RFC 4648 base32 in lower case without padding.
+ */
+static char *
+base32(const unsigned char *bytes, int len)
+{
+	static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz234567";
+	char	   *result = palloc((len * 8 + 4) / 5 + 1);
+	char	   *out = result;
+	uint32		bits = 0;
+	int			nbits = 0;
+
+	for (int i = 0; i < len; i++)
+	{
+		bits = (bits << 8) | bytes[i];
+		for (nbits += 8; nbits >= 5; nbits -= 5)
+			*out++ = alphabet[(bits >> (nbits - 5)) & 31];
+	}
+	if (nbits > 0)
+		*out++ = alphabet[(bits << (5 - nbits)) & 31];
+	*out = '\0';
+	return result;
+}
+
+/*
+ * SQL: lease_apiserver_name(hostname)
+ */
+Datum
+lease_apiserver_name(PG_FUNCTION_ARGS)
+{
+	text	   *hostname = PG_GETARG_TEXT_PP(0);
+	bytea	   *digest;
+
+	/* text and bytea have the same layout */
+	digest = DatumGetByteaPP(DirectFunctionCall1(sha256_bytea, PointerGetDatum(hostname)));
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf(APISERVER_PREFIX "%s",
+											  base32((unsigned char *) VARDATA_ANY(digest),
+													 HASH_BYTES))));
+}
+
+/*
+ * A duration in the words of k8s.io/apimachinery's HumanDuration: two units
+ * while the first is small, then one.
+ */
+static char *
+human_duration(int64 seconds)
+{
+	static const struct
+	{
+		int64		below;		/* seconds */
+		int64		unit;
+		char		letter;
+		int64		subunit;	/* 0: shown without */
+		char		subletter;
+	}			steps[] = {
+		{2 * SECS_PER_MINUTE, 1, 's', 0, 0},
+		{10 * SECS_PER_MINUTE, SECS_PER_MINUTE, 'm', 1, 's'},
+		{3 * SECS_PER_HOUR, SECS_PER_MINUTE, 'm', 0, 0},
+		{8 * SECS_PER_HOUR, SECS_PER_HOUR, 'h', SECS_PER_MINUTE, 'm'},
+		{2 * SECS_PER_DAY, SECS_PER_HOUR, 'h', 0, 0},
+		{8 * SECS_PER_DAY, SECS_PER_DAY, 'd', SECS_PER_HOUR, 'h'},
+		{INT64CONST(2) * 365 * SECS_PER_DAY, SECS_PER_DAY, 'd', 0, 0},
+		{INT64CONST(8) * 365 * SECS_PER_DAY, INT64CONST(365) * SECS_PER_DAY, 'y', SECS_PER_DAY, 'd'},
+		{PG_INT64_MAX, INT64CONST(365) * SECS_PER_DAY, 'y', 0, 0},
+	};
+	int			i = 0;
+	int64		rest;
+
+	if (seconds < -1)
+		return pstrdup("<invalid>");
+	if (seconds < 0)
+		seconds = 0;
+
+	while (seconds >= steps[i].below)
+		i++;
+	rest = steps[i].subunit == 0 ? 0 : seconds % steps[i].unit / steps[i].subunit;
+	if (rest == 0)
+		return psprintf(INT64_FORMAT "%c", seconds / steps[i].unit, steps[i].letter);
+	return psprintf(INT64_FORMAT "%c" INT64_FORMAT "%c", seconds / steps[i].unit,
+					steps[i].letter, rest, steps[i].subletter);
+}
+
+/*
+ * SQL: lease_age(since, at)
+ */
+Datum
+lease_age(PG_FUNCTION_ARGS)
+{
+	int64		age;
+
+	if (PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	if (PG_ARGISNULL(0) || TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(0)))
+		PG_RETURN_TEXT_P(cstring_to_text("<unknown>"));
+
+	/* Division truncates towards zero, as Go's does. */
+	age = PG_GETARG_TIMESTAMPTZ(1) - PG_GETARG_TIMESTAMPTZ(0);
+	PG_RETURN_TEXT_P(cstring_to_text(human_duration(age / USECS_PER_SEC)));
+}

@@ -1,0 +1,384 @@
+/*
+ * store.c
+ *		The lease table: finds it, and chooses the way to its rows.
+ *
+ * There are two ways with the same results.  The executor (store_sql.c) is
+ * right always.  The direct one (store_heap.c) saves a renewal most of its
+ * cost, and is taken only where it bypasses nothing: the caller has privileges
+ * on the whole table, row-level security does not apply to him, nobody added
+ * triggers, rules, generated columns, or constraints on what a renewal changes,
+ * and the isolation level is READ COMMITTED.  At the higher levels the executor
+ * raises the serialization failure that PostgreSQL users expect.
+ *
+ * Reading needs the privilege only.  It uses the newest snapshot, in a
+ * REPEATABLE READ transaction too: who holds a lease is a question about now.
+ *
+ * Locking: rows are locked by lease_store_lock() without ever waiting, and
+ * stay locked until the transaction ends.  The table and its indexes are locked
+ * without waiting as well; if DDL has them, lease_store_open() returns NULL.
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "nodes/bitmapset.h"
+#include "nodes/nodes.h"
+#include "optimizer/optimizer.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+
+#include "store.h"
+#include "compat.h"
+
+static LeaseTable table_cache;
+
+static const char *const column_names[LEASE_COLUMNS] = {
+	[COL_NAMESPACE] = "namespace",
+	[COL_NAME] = "name",
+	[COL_RESOURCE_VERSION] = "resource_version",
+	[COL_HOLDER_IDENTITY] = "holder_identity",
+	[COL_LEASE_DURATION_SECONDS] = "lease_duration_seconds",
+	[COL_ACQUIRE_TIME] = "acquire_time",
+	[COL_RENEW_TIME] = "renew_time",
+	[COL_LEASE_TRANSITIONS] = "lease_transitions",
+	[COL_FENCING_TOKEN] = "fencing_token",
+};
+
+static void
+invalidate_table(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == table_cache.relid)
+		table_cache.valid = false;
+}
+
+/* Is our own trigger the only one on the table? */
+static bool
+only_own_trigger(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	return triggers == NULL ||
+		(triggers->numtriggers == 1 &&
+		 strcmp(triggers->triggers[0].tgname, LEASE_TRIGGER) == 0);
+}
+
+/*
+ * Does any CHECK constraint look at what a renewal changes?  The table's own
+ * ones do not.
+ */
+static bool
+renewal_is_constrained(Relation rel, const AttrNumber *attnum)
+{
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+
+	for (int i = 0; constr != NULL && i < constr->num_check; i++)
+	{
+		Bitmapset  *columns = NULL;
+
+		pull_varattnos(stringToNode(constr->check[i].ccbin), 1, &columns);
+		if (bms_is_member(attnum[COL_RENEW_TIME] - FirstLowInvalidHeapAttributeNumber, columns) ||
+			bms_is_member(attnum[COL_RESOURCE_VERSION] - FirstLowInvalidHeapAttributeNumber, columns) ||
+			bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, columns))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Is there a plain index on (namespace, name) that finds the one row, and no
+ * exclusion constraint?  Sets pkey.
+ */
+static bool
+indexes_are_plain(Relation rel, const AttrNumber *attnum, Oid *pkey)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+	bool		plain = true;
+
+	*pkey = RelationGetPrimaryKeyIndex(rel, false);
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (index->rd_index->indisexclusion)
+			plain = false;
+		if (lfirst_oid(lc) == *pkey &&
+			(index->rd_index->indnkeyatts != 2 ||
+			 index->rd_index->indkey.values[0] != attnum[COL_NAMESPACE] ||
+			 index->rd_index->indkey.values[1] != attnum[COL_NAME]))
+			*pkey = InvalidOid;
+		index_close(index, NoLock);
+	}
+	list_free(indexes);
+	return plain;
+}
+
+/*
+ * Fills table_cache.  The caller has the table locked.
+ */
+static void
+describe_table(Relation rel)
+{
+	LeaseTable	t = {0};
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+	bool		plain_indexes;
+
+	/*
+	 * Valid from now on, not at the end: should an invalidation come in while
+	 * we look, it must not be lost.
+	 */
+	t.valid = true;
+	t.relid = RelationGetRelid(rel);
+	table_cache = t;
+
+	namestrcpy(&t.schema, get_namespace_name(RelationGetNamespace(rel)));
+	for (int i = 0; i < LEASE_COLUMNS; i++)
+	{
+		t.attnum[i] = get_attnum(t.relid, column_names[i]);
+		if (t.attnum[i] == InvalidAttrNumber)
+		{
+			table_cache.valid = false;
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of table \"%s\" does not exist",
+							column_names[i], RelationGetRelationName(rel)),
+					 errhint("Drop and create the extension \"lease\" again.")));
+		}
+	}
+	plain_indexes = indexes_are_plain(rel, t.attnum, &t.pkey);
+	t.plain = OidIsValid(t.pkey) && plain_indexes &&
+		only_own_trigger(rel) &&
+		!rel->rd_rel->relhasrules && !rel->rd_rel->relhassubclass &&
+		!(constr != NULL && constr->has_generated_stored) &&
+		!renewal_is_constrained(rel, t.attnum);
+
+	t.valid = table_cache.valid;
+	table_cache = t;
+}
+
+/*
+ * Locks the table and all its indexes without waiting.  False if DDL has one
+ * of them; what was locked until then stays so until the transaction ends.
+ */
+static bool
+lock_table(Oid relid, LOCKMODE lockmode, Relation *rel)
+{
+	List	   *indexes;
+	ListCell   *lc;
+	bool		locked = true;
+
+	if (!ConditionalLockRelationOid(relid, lockmode))
+		return false;
+	*rel = table_open(relid, NoLock);
+
+	indexes = RelationGetIndexList(*rel);
+	foreach(lc, indexes)
+		locked = locked && ConditionalLockRelationOid(lfirst_oid(lc), lockmode);
+	list_free(indexes);
+
+	if (!locked)
+		table_close(*rel, NoLock);
+	return locked;
+}
+
+static Oid
+find_table(Oid schema)
+{
+	Oid			relid = get_relname_relid(LEASE_TABLE, schema);
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s\" does not exist in the schema of the extension", LEASE_TABLE),
+				 errhint("Drop and create the extension \"lease\" again.")));
+	return relid;
+}
+
+static bool
+table_is_described(Oid relid, Oid schema)
+{
+	static bool registered = false;
+	char	   *schema_name;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(invalidate_table, (Datum) 0);
+		registered = true;
+	}
+	if (!table_cache.valid || table_cache.relid != relid)
+		return false;
+
+	/* Renaming the schema does not touch the table's entry. */
+	schema_name = get_namespace_name(schema);
+	return schema_name != NULL && strcmp(schema_name, NameStr(table_cache.schema)) == 0;
+}
+
+/*
+ * Opens the table that belongs to the SQL function funcid: the one in the same
+ * schema, whatever the search_path says.  NULL if DDL has it locked.
+ */
+LeaseStore *
+lease_store_open(Oid funcid, bool for_write)
+{
+	LOCKMODE	lockmode = for_write ? RowExclusiveLock : AccessShareLock;
+	Oid			schema = get_func_namespace(funcid);
+	Oid			relid = find_table(schema);
+	AclMode		wanted = for_write ? ACL_SELECT | ACL_UPDATE : ACL_SELECT;
+	LeaseStore *store = palloc0(sizeof(LeaseStore));
+
+	store->table = &table_cache;
+	if (pg_class_aclmask(relid, GetUserId(), wanted, ACLMASK_ALL) != wanted)
+	{
+		/*
+		 * Privileges on some columns, or none.  Take no lock that the caller
+		 * could not take with a query of his own: the executor sees to it.
+		 */
+		if (!table_is_described(relid, schema))
+		{
+			Relation	rel = table_open(relid, AccessShareLock);
+
+			describe_table(rel);
+			table_close(rel, AccessShareLock);
+		}
+		return store;
+	}
+
+	if (!lock_table(relid, lockmode, &store->rel))
+		return NULL;
+	if (!table_is_described(relid, schema))
+		describe_table(store->rel);
+
+	store->read_direct = OidIsValid(table_cache.pkey) &&
+		check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED;
+	store->write_direct = for_write && store->read_direct && table_cache.plain &&
+		!IsolationUsesXactSnapshot();
+	if (store->read_direct)
+		lease_heap_begin(store);
+	return store;
+}
+
+/*
+ * Closes the table.  Its locks stay until the transaction ends.
+ */
+void
+lease_store_close(LeaseStore *store)
+{
+	if (store->read_direct)
+		lease_heap_end(store);
+	if (store->rel != NULL)
+		table_close(store->rel, NoLock);
+	pfree(store);
+}
+
+/*
+ * Reads the newest committed version of a lease, or this transaction's own,
+ * without a lock.  False if there is none.
+ */
+bool
+lease_store_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+{
+	if (store->read_direct)
+		return lease_heap_read(store, key, row);
+	return lease_sql_read(store, key, row);
+}
+
+/*
+ * Locks the version that lease_store_read() has just read, if it still is the
+ * newest.  Never waits.  With LEASE_LOCK_OK, row is current; it may then differ
+ * from what was read, so decide again.
+ *
+ * LockTupleNoKeyExclusive to renew: goes together with FOR KEY SHARE.
+ * LockTupleExclusive for all that ends a holding.
+ */
+LeaseLockResult
+lease_store_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
+				 LeaseRow *row)
+{
+	if (store->write_direct)
+		return lease_heap_lock(store, mode, row);
+	return lease_sql_lock(store, key, mode, row);
+}
+
+/*
+ * Writes renew_time and lease_duration_seconds of a lease that is locked.
+ */
+void
+lease_store_renew(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+{
+	if (store->write_direct)
+		lease_heap_renew(store, row);
+	else
+		lease_sql_renew(store, key, row);
+}
+
+/*
+ * Writes everything that says who holds a lease that is locked.
+ */
+void
+lease_store_update(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+{
+	lease_sql_update(store, key, row);
+}
+
+/*
+ * Makes the object.  LEASE_LOCK_STALE if it exists by now, LEASE_LOCK_BUSY if
+ * another transaction has made it and not committed yet: the unique index would
+ * wait for that one, so look before.
+ *
+ * The lock is on the name and makes looking and inserting one step among all
+ * who come this way.  It is given back at once: from then on others find the
+ * row in progress.  A row inserted by hand between the two steps, and not
+ * committed, is waited for.
+ */
+LeaseLockResult
+lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+{
+	LeaseLockResult result;
+	LOCKTAG		tag;
+	uint64		hash = hash_combine64(
+		hash_bytes_extended((unsigned char *) VARDATA_ANY(key->namespace),
+							VARSIZE_ANY_EXHDR(key->namespace), 0),
+		hash_bytes_extended((unsigned char *) VARDATA_ANY(key->name),
+							VARSIZE_ANY_EXHDR(key->name), 0));
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, store->table->relid,
+					   (uint32) hash, (uint16) (hash >> 32));
+	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return LEASE_LOCK_BUSY;
+
+	if (lease_heap_insert_in_progress(store, key))
+		result = LEASE_LOCK_BUSY;
+	else if (lease_sql_insert(store, key, row))
+		result = LEASE_LOCK_OK;
+	else
+		result = LEASE_LOCK_STALE;
+
+	LockRelease(&tag, ExclusiveLock, false);
+	return result;
+}
+
+int64
+lease_store_issue_token(LeaseStore *store)
+{
+	return lease_token_issue(store->table->relid);
+}
+
+/*
+ * The names of all leases in the namespace with this holder_identity, valid or
+ * not, in the order of the primary key.
+ */
+int
+lease_store_names_of_holder(LeaseStore *store, text *namespace, text *holder,
+							text ***names)
+{
+	return lease_sql_names_of_holder(store, namespace, holder, names);
+}

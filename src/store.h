@@ -1,0 +1,83 @@
+/*
+ * store.h
+ *		What the two ways to the rows of the table share.  For store*.c only.
+ */
+#ifndef LEASE_STORE_H
+#define LEASE_STORE_H
+
+#include "access/genam.h"
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+
+#include "lease.h"
+
+/* Columns of the table that this code reads or writes. */
+typedef enum LeaseColumn
+{
+	COL_NAMESPACE,
+	COL_NAME,
+	COL_RESOURCE_VERSION,
+	COL_HOLDER_IDENTITY,
+	COL_LEASE_DURATION_SECONDS,
+	COL_ACQUIRE_TIME,
+	COL_RENEW_TIME,
+	COL_LEASE_TRANSITIONS,
+	COL_FENCING_TOKEN,
+	LEASE_COLUMNS
+} LeaseColumn;
+
+/* What this session knows about the table until its relcache entry changes. */
+typedef struct LeaseTable
+{
+	bool		valid;
+	Oid			relid;
+	Oid			pkey;			/* index on (namespace, name), or none */
+	NameData	schema;
+	AttrNumber	attnum[LEASE_COLUMNS];
+	bool		plain;			/* writing a renewal directly bypasses nothing */
+} LeaseTable;
+
+/*
+ * One call's access to the table.
+ *
+ * rel is NULL when the caller has no privileges on the table as a whole; then
+ * the executor decides, column by column.
+ */
+struct LeaseStore
+{
+	const LeaseTable *table;
+	Relation	rel;
+	bool		read_direct;
+	bool		write_direct;
+
+	/*
+	 * For store_heap.c, valid with read_direct.  The version read last keeps
+	 * its buffer pinned and its snapshot registered, so that its tuple
+	 * identifier still names it when it is locked.
+	 */
+	Snapshot	snapshot;
+	TupleTableSlot *read;
+	TupleTableSlot *locked;
+};
+
+/* store_heap.c */
+extern void lease_heap_begin(LeaseStore *store);
+extern void lease_heap_end(LeaseStore *store);
+extern bool lease_heap_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
+extern LeaseLockResult lease_heap_lock(LeaseStore *store, LockTupleMode mode,
+									   LeaseRow *row);
+extern void lease_heap_renew(LeaseStore *store, const LeaseRow *row);
+extern bool lease_heap_insert_in_progress(LeaseStore *store, const LeaseKey *key);
+
+/* store_sql.c */
+extern bool lease_sql_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
+extern LeaseLockResult lease_sql_lock(LeaseStore *store, const LeaseKey *key,
+									  LockTupleMode mode, LeaseRow *row);
+extern void lease_sql_renew(LeaseStore *store, const LeaseKey *key, const LeaseRow *row);
+extern void lease_sql_update(LeaseStore *store, const LeaseKey *key, const LeaseRow *row);
+extern bool lease_sql_insert(LeaseStore *store, const LeaseKey *key, const LeaseRow *row);
+extern int	lease_sql_names_of_holder(LeaseStore *store, text *namespace,
+									  text *holder, text ***names);
+
+#endif							/* LEASE_STORE_H */

@@ -1,0 +1,235 @@
+/*
+ * store_heap.c
+ *		Rows of the table without the executor: index probe, tuple lock, HOT
+ *		update.  Ordinary MVCC throughout; only the way there is shorter.
+ *
+ * store.c decides when this may be used.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/skey.h"
+#include "access/stratnum.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "executor/executor.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "store.h"
+#include "compat.h"
+
+/*
+ * Finds the lease's tuple that the snapshot sees and puts it into slot.
+ */
+static bool
+probe(LeaseStore *store, const LeaseKey *key, Snapshot snapshot, TupleTableSlot *slot)
+{
+	Relation	index = index_open(store->table->pkey, NoLock);
+	IndexScanDesc scan = index_beginscan(store->rel, index, snapshot, NULL, 2, 0);
+	ScanKeyData keys[2];
+	bool		found;
+
+	/* C is the collation of both columns. */
+	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid,
+						   C_COLLATION_OID, F_TEXTEQ, PointerGetDatum(key->namespace));
+	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, InvalidOid,
+						   C_COLLATION_OID, F_TEXTEQ, PointerGetDatum(key->name));
+	index_rescan(scan, keys, 2, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	index_endscan(scan);
+	index_close(index, NoLock);
+	return found;
+}
+
+static Datum
+get_column(LeaseStore *store, TupleTableSlot *slot, LeaseColumn column, bool *isnull)
+{
+	return slot_getattr(slot, store->table->attnum[column], isnull);
+}
+
+static void
+fill_row(LeaseStore *store, TupleTableSlot *slot, LeaseRow *row)
+{
+	Datum		value;
+	bool		isnull;
+
+	value = get_column(store, slot, COL_HOLDER_IDENTITY, &isnull);
+	row->holder_identity = isnull ? NULL : DatumGetTextPCopy(value);
+	value = get_column(store, slot, COL_LEASE_DURATION_SECONDS, &isnull);
+	row->lease_duration_seconds = isnull ? LEASE_NO_DURATION : DatumGetInt32(value);
+	value = get_column(store, slot, COL_ACQUIRE_TIME, &isnull);
+	row->acquire_time = isnull ? LEASE_NO_TIME : DatumGetTimestampTz(value);
+	value = get_column(store, slot, COL_RENEW_TIME, &isnull);
+	row->renew_time = isnull ? LEASE_NO_TIME : DatumGetTimestampTz(value);
+	value = get_column(store, slot, COL_LEASE_TRANSITIONS, &isnull);
+	row->lease_transitions = isnull ? LEASE_NO_TRANSITIONS : DatumGetInt32(value);
+	row->fencing_token = DatumGetInt64(get_column(store, slot, COL_FENCING_TOKEN, &isnull));
+	row->resource_version = DatumGetInt64(get_column(store, slot, COL_RESOURCE_VERSION, &isnull));
+}
+
+void
+lease_heap_begin(LeaseStore *store)
+{
+	store->read = table_slot_create(store->rel, NULL);
+	store->locked = table_slot_create(store->rel, NULL);
+}
+
+/*
+ * Lets go of the version read last, and of the one locked.
+ */
+static void
+forget(LeaseStore *store)
+{
+	ExecClearTuple(store->read);
+	ExecClearTuple(store->locked);
+	if (store->snapshot != NULL)
+		UnregisterSnapshot(store->snapshot);
+	store->snapshot = NULL;
+}
+
+void
+lease_heap_end(LeaseStore *store)
+{
+	forget(store);
+	ExecDropSingleTupleTableSlot(store->read);
+	ExecDropSingleTupleTableSlot(store->locked);
+}
+
+bool
+lease_heap_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+{
+	forget(store);
+	store->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (!probe(store, key, store->snapshot, store->read))
+		return false;
+	fill_row(store, store->read, row);
+	return true;
+}
+
+/*
+ * Locks exactly the version that was read.  If it is not the newest any more,
+ * nothing is locked: a caller who lost the race must not keep the winner's row
+ * from being renewed until the end of his transaction.
+ */
+LeaseLockResult
+lease_heap_lock(LeaseStore *store, LockTupleMode mode, LeaseRow *row)
+{
+	ItemPointerData tid = store->read->tts_tid;
+	TM_FailureData tmfd;
+	TM_Result	result;
+
+	result = table_tuple_lock(store->rel, &tid, store->snapshot, store->locked,
+							  GetCurrentCommandId(false), mode, LockWaitSkip,
+							  TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS, &tmfd);
+	switch (result)
+	{
+		case TM_Ok:
+			fill_row(store, store->locked, row);
+			return LEASE_LOCK_OK;
+		case TM_WouldBlock:
+			return LEASE_LOCK_BUSY;
+		case TM_Updated:
+		case TM_Deleted:
+			return LEASE_LOCK_STALE;
+		case TM_SelfModified:
+			ereport(ERROR,
+					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+					 errmsg("lease was already changed by the command that calls this function")));
+			break;
+		default:
+			elog(ERROR, "unexpected result %d of table_tuple_lock", result);
+	}
+	return LEASE_LOCK_BUSY;		/* not reached */
+}
+
+/*
+ * A renewal touches no indexed column, so it is a HOT update and needs no index
+ * entries, unless the page is full.
+ */
+static void
+insert_index_entries(Relation rel, TupleTableSlot *slot, TU_UpdateIndexes update_indexes)
+{
+	EState	   *estate = CreateExecutorState();
+	ResultRelInfo *target = makeNode(ResultRelInfo);
+
+	InitResultRelInfo(target, rel, 0, NULL, 0);
+	ExecOpenIndices(target, false);
+	ExecInsertIndexTuples(target, slot, estate, true, false, NULL, NIL,
+						  update_indexes == TU_Summarizing);
+	ExecCloseIndices(target);
+	FreeExecutorState(estate);
+}
+
+/*
+ * Writes a renewal over the version that lease_heap_lock() has locked.
+ */
+void
+lease_heap_renew(LeaseStore *store, const LeaseRow *row)
+{
+	const AttrNumber *attnum = store->table->attnum;
+	int			columns[] = {
+		attnum[COL_RENEW_TIME],
+		attnum[COL_LEASE_DURATION_SECONDS],
+		attnum[COL_RESOURCE_VERSION],
+	};
+	Datum		values[] = {
+		TimestampTzGetDatum(row->renew_time),
+		Int32GetDatum(row->lease_duration_seconds),
+		Int64GetDatum(row->resource_version),
+	};
+	bool		nulls[] = {false, false, false};
+	TupleTableSlot *slot = store->read;
+	ItemPointerData tid = store->locked->tts_tid;
+	bool		should_free;
+	HeapTuple	old = ExecFetchSlotHeapTuple(store->locked, false, &should_free);
+	TM_FailureData tmfd;
+	LockTupleMode lockmode;
+	TU_UpdateIndexes update_indexes;
+	TM_Result	result;
+
+	ExecForceStoreHeapTuple(heap_modify_tuple_by_cols(old, RelationGetDescr(store->rel),
+													  lengthof(columns), columns,
+													  values, nulls),
+							slot, true);
+	if (should_free)
+		heap_freetuple(old);
+
+	/* May wait, says the argument; holding the row lock, it has nothing to. */
+	result = table_tuple_update(store->rel, &tid, slot, GetCurrentCommandId(true),
+								store->snapshot, InvalidSnapshot, true,
+								&tmfd, &lockmode, &update_indexes);
+	if (result != TM_Ok)
+		elog(ERROR, "unexpected result %d of table_tuple_update", result);
+	if (update_indexes != TU_None)
+		insert_index_entries(store->rel, slot, update_indexes);
+
+	forget(store);
+
+	/* The next call in the same statement shall see it. */
+	CommandCounterIncrement();
+}
+
+/*
+ * Has another transaction inserted this lease, and not ended yet?
+ */
+bool
+lease_heap_insert_in_progress(LeaseStore *store, const LeaseKey *key)
+{
+	SnapshotData dirty;
+	TupleTableSlot *slot;
+	bool		found;
+
+	if (!store->read_direct)
+		return false;
+
+	InitDirtySnapshot(dirty);
+	slot = table_slot_create(store->rel, NULL);
+	found = probe(store, key, &dirty, slot);
+	ExecDropSingleTupleTableSlot(slot);
+	return found && TransactionIdIsValid(dirty.xmin);
+}

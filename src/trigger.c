@@ -1,0 +1,216 @@
+/*
+ * trigger.c
+ *		Keeps rows honest that are written by hand, which is this extension's
+ *		kubectl edit and kubectl apply.
+ *
+ * What Kubernetes' API server decides, not the client, is decided here: uid and
+ * creation_timestamp never change, resource_version moves with every change.
+ * And what fencing rests on: the token changes with the holder, and is never
+ * a number that somebody made up.
+ *
+ * Renewals that go around the executor need none of this and fire no trigger.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/datum.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "lease.h"
+#include "compat.h"
+
+PG_FUNCTION_INFO_V1(lease_on_write);
+
+/* One column of the row that is about to be written. */
+typedef struct Column
+{
+	int			attnum;
+	Datum		value;
+	bool		isnull;
+} Column;
+
+static Column
+get_column(Relation rel, HeapTuple tuple, const char *name)
+{
+	Column		c;
+
+	c.attnum = SPI_fnumber(RelationGetDescr(rel), name);
+	if (c.attnum <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of relation \"%s\" does not exist",
+						name, RelationGetRelationName(rel)),
+				 errdetail("The trigger function \"%s\" belongs to the table \"%s\" of the extension only.",
+						   LEASE_TRIGGER, LEASE_TABLE)));
+	c.value = heap_getattr(tuple, c.attnum, RelationGetDescr(rel), &c.isnull);
+	return c;
+}
+
+static bool
+columns_equal(Relation rel, Column a, Column b)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), a.attnum - 1);
+
+	if (a.isnull || b.isnull)
+		return a.isnull && b.isnull;
+	return datum_image_eq(a.value, b.value, att->attbyval, att->attlen);
+}
+
+/* Errors out if the column differs between the two rows. */
+static void
+check_immutable(Relation rel, HeapTuple old, HeapTuple new, const char *name)
+{
+	Column		a = get_column(rel, old, name);
+	Column		b = get_column(rel, new, name);
+
+	if (!columns_equal(rel, a, b))
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("column \"%s\" of a lease is immutable", name),
+				 errhint("Delete the lease and create another."),
+				 errtablecol(rel, a.attnum)));
+}
+
+static void
+check_finite(Relation rel, HeapTuple tuple, const char *name)
+{
+	Column		c = get_column(rel, tuple, name);
+
+	if (!c.isnull && TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(c.value)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("column \"%s\" of a lease must be finite", name),
+				 errhint("For a lease that is not held, set the column to NULL."),
+				 errtablecol(rel, c.attnum)));
+}
+
+/*
+ * The token of a row that is inserted.  The owner of the table may bring one
+ * along, as when a dump is restored; tokens issued later will be greater.
+ * Everybody else gets a new one, like uids in Kubernetes.
+ */
+static int64
+token_for_insert(Relation rel, Column token)
+{
+	Oid			relid = RelationGetRelid(rel);
+
+	if (!token.isnull)
+	{
+		int64		value = DatumGetInt64(token.value);
+
+		if (lease_token_take(value))
+			return value;
+		if (object_ownercheck(RelationRelationId, relid, GetUserId()))
+		{
+			if (value > 0)
+				lease_token_raise(relid, value);
+			return value;		/* the CHECK constraint refuses the rest */
+		}
+	}
+	return lease_token_issue(relid);
+}
+
+/*
+ * The token of a row that is updated: a new one if the holder changes, or one
+ * that was issued for this very change; otherwise it stays.
+ */
+static int64
+token_for_update(Relation rel, HeapTuple old, HeapTuple new)
+{
+	Column		old_token = get_column(rel, old, "fencing_token");
+	Column		new_token = get_column(rel, new, "fencing_token");
+
+	if (!columns_equal(rel, old_token, new_token))
+	{
+		if (!new_token.isnull && lease_token_take(DatumGetInt64(new_token.value)))
+			return DatumGetInt64(new_token.value);
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("column \"fencing_token\" of a lease cannot be set"),
+				 errhint("It changes by itself whenever \"holder_identity\" changes."),
+				 errtablecol(rel, new_token.attnum)));
+	}
+	if (columns_equal(rel, get_column(rel, old, "holder_identity"),
+					  get_column(rel, new, "holder_identity")))
+		return DatumGetInt64(old_token.value);
+	return lease_token_issue(RelationGetRelid(rel));
+}
+
+static HeapTuple
+with_version_and_token(Relation rel, HeapTuple tuple, int64 version, int64 token)
+{
+	int			columns[] = {
+		get_column(rel, tuple, "resource_version").attnum,
+		get_column(rel, tuple, "fencing_token").attnum,
+	};
+	Datum		values[] = {Int64GetDatum(version), Int64GetDatum(token)};
+	bool		nulls[] = {false, false};
+
+	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), 2,
+									 columns, values, nulls);
+}
+
+static HeapTuple
+on_insert(Relation rel, HeapTuple tuple)
+{
+	Column		version = get_column(rel, tuple, "resource_version");
+	Column		token = get_column(rel, tuple, "fencing_token");
+	int64		new_version = version.isnull ? 0 : DatumGetInt64(version.value);
+
+	/* A restored row keeps its version. */
+	if (new_version <= 0)
+		new_version = lease_ttl_next_resource_version(0, GetCurrentTimestamp());
+	return with_version_and_token(rel, tuple, new_version,
+								  token_for_insert(rel, token));
+}
+
+static HeapTuple
+on_update(Relation rel, HeapTuple old, HeapTuple new)
+{
+	Column		version = get_column(rel, old, "resource_version");
+
+	check_immutable(rel, old, new, "namespace");
+	check_immutable(rel, old, new, "name");
+	check_immutable(rel, old, new, "uid");
+	check_immutable(rel, old, new, "creation_timestamp");
+	return with_version_and_token(rel, new,
+								  lease_ttl_next_resource_version(DatumGetInt64(version.value),
+																  GetCurrentTimestamp()),
+								  token_for_update(rel, old, new));
+}
+
+/*
+ * SQL: trigger lease_on_write, BEFORE INSERT OR UPDATE FOR EACH ROW
+ */
+Datum
+lease_on_write(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Relation	rel;
+	HeapTuple	tuple;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called by a trigger before insert or update for each row",
+						LEASE_TRIGGER)));
+
+	rel = trigger->tg_relation;
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		tuple = on_insert(rel, trigger->tg_trigtuple);
+	else
+		tuple = on_update(rel, trigger->tg_trigtuple, trigger->tg_newtuple);
+
+	check_finite(rel, tuple, "creation_timestamp");
+	check_finite(rel, tuple, "acquire_time");
+	check_finite(rel, tuple, "renew_time");
+	return PointerGetDatum(tuple);
+}
