@@ -199,6 +199,12 @@ lease_heap_renew(LeaseStore *store, const LeaseRow *row)
 	if (should_free)
 		heap_freetuple(old);
 
+	/*
+	 * A command of our own, as SPI makes one: should the statement that calls
+	 * us change this row too, it shall fail and not overlook us.
+	 */
+	CommandCounterIncrement();
+
 	/* May wait, says the argument; holding the row lock, it has nothing to. */
 	result = table_tuple_update(store->rel, &tid, slot, GetCurrentCommandId(true),
 								store->snapshot, InvalidSnapshot, true,

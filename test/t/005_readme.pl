@@ -1,0 +1,54 @@
+# The tour in README.md shows what really comes out: every statement in it is
+# run, and what psql prints is compared with what stands there.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# Statements with the output that follows them, blanks at line ends and psql's
+# row counts left out.
+sub tour_of
+{
+	my ($text) = @_;
+	my ($tour) = $text =~ /^## A tour\n+```\n(.*?)^```/ms
+	  or die 'README.md has no tour';
+	my @steps;
+
+	foreach my $line (split /\n/, $tour)
+	{
+		if ($line =~ /^=# (.*)/)
+		{
+			push @steps, { statement => $1, output => '' };
+		}
+		elsif ($line ne '')
+		{
+			$steps[-1]{output} .= "$line\n";
+		}
+	}
+	return @steps;
+}
+
+my $node = PostgreSQL::Test::Cluster->new('readme');
+$node->init;
+$node->start;
+
+my @steps = tour_of(slurp_file('README.md'));
+cmp_ok(scalar @steps, '>', 3, 'there is a tour');
+
+foreach my $step (@steps)
+{
+	my ($result, $stdout, $stderr) = $node->psql('postgres', $step->{statement},
+		extra_params => [ '--pset=tuples_only=off', '--pset=format=aligned',
+			'--pset=footer=off' ]);
+
+	$stdout =~ s/ +$//mg;
+	$stdout .= "\n" if $stdout ne '';
+	is($stderr, '', "no complaint about: $step->{statement}");
+	is($stdout, $step->{output}, "as README.md shows: $step->{statement}");
+}
+
+$node->stop;
+done_testing();
