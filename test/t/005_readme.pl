@@ -45,7 +45,7 @@ foreach my $step (@steps)
 			'--pset=footer=off' ]);
 
 	$stdout =~ s/ +$//mg;
-	$stdout .= "\n" if $stdout ne '';
+	$stdout =~ s/\n*\z/\n/ if $stdout ne '';
 	is($stderr, '', "no complaint about: $step->{statement}");
 	is($stdout, $step->{output}, "as README.md shows: $step->{statement}");
 }
