@@ -180,7 +180,7 @@ lease_acquire(PG_FUNCTION_ARGS)
 	text	   *holder = get_holder_arg(fcinfo, 1);
 	int32		duration_seconds;
 	LeaseStore *store;
-	LeaseStatus status = LEASE_BUSY;
+	LeaseStatus status;
 	LeaseRow	row;
 	TimestampTz now;
 	TimestampTz expires_at;
@@ -196,11 +196,8 @@ lease_acquire(PG_FUNCTION_ARGS)
 	require_writable("lease_acquire()");
 
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
-	if (store != NULL)
-	{
-		status = lease_election_acquire(store, &key, holder, duration_seconds, &row, &now);
-		lease_store_close(store);
-	}
+	status = lease_election_acquire(store, &key, holder, duration_seconds, &row, &now);
+	lease_store_close(store);
 
 	acquired = status == LEASE_ACQUIRED || status == LEASE_RENEWED;
 	values[0] = BoolGetDatum(acquired);
@@ -241,7 +238,7 @@ lease_renew(PG_FUNCTION_ARGS)
 	text	   *holder = get_holder_arg(fcinfo, 1);
 	int64		token = get_token_arg(fcinfo, 3);
 	LeaseStore *store;
-	LeaseStatus status = LEASE_BUSY;
+	LeaseStatus status;
 	LeaseRow	row;
 	TimestampTz now;
 	TimestampTz expires_at;
@@ -251,11 +248,8 @@ lease_renew(PG_FUNCTION_ARGS)
 	require_writable("lease_renew()");
 
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
-	if (store != NULL)
-	{
-		status = lease_election_renew(store, &key, holder, token, &row, &now);
-		lease_store_close(store);
-	}
+	status = lease_election_renew(store, &key, holder, token, &row, &now);
+	lease_store_close(store);
 
 	values[0] = BoolGetDatum(status == LEASE_RENEWED);
 	values[1] = PointerGetDatum(status_text(status));
@@ -291,7 +285,7 @@ lease_release(PG_FUNCTION_ARGS)
 	text	   *holder = get_holder_arg(fcinfo, 1);
 	int64		token = get_token_arg(fcinfo, 3);
 	LeaseStore *store;
-	LeaseStatus status = LEASE_BUSY;
+	LeaseStatus status;
 	LeaseRow	row;
 	Datum		values[lengthof(columns)];
 	bool		nulls[lengthof(columns)] = {false};
@@ -299,11 +293,8 @@ lease_release(PG_FUNCTION_ARGS)
 	require_writable("lease_release()");
 
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
-	if (store != NULL)
-	{
-		status = lease_election_release(store, &key, holder, token, &row);
-		lease_store_close(store);
-	}
+	status = lease_election_release(store, &key, holder, token, &row);
+	lease_store_close(store);
 
 	values[0] = BoolGetDatum(status == LEASE_RELEASED);
 	values[1] = PointerGetDatum(status_text(status));
@@ -381,7 +372,7 @@ put_count(ReturnSetInfo *rsinfo, LeaseStatus status, int64 count, text *name)
 
 /*
  * Renews the leases one by one, with statuses[i] what became of names[i].
- * Returns how many were renewed.  store is NULL if the table was locked.
+ * Returns how many were renewed.
  */
 static int64
 renew_names(LeaseStore *store, text *namespace, text *holder, int count,
@@ -399,8 +390,7 @@ renew_names(LeaseStore *store, text *namespace, text *holder, int count,
 		TimestampTz now;
 
 		CHECK_FOR_INTERRUPTS();
-		statuses[i] = store == NULL ? LEASE_BUSY :
-			lease_election_renew(store, &key, holder, 0, &row, &now);
+		statuses[i] = lease_election_renew(store, &key, holder, 0, &row, &now);
 		if (statuses[i] == LEASE_RENEWED)
 			renewed++;
 		MemoryContextReset(each);
@@ -444,8 +434,7 @@ lease_renew_all(PG_FUNCTION_ARGS)
 
 	statuses = palloc(Max(count, 1) * sizeof(LeaseStatus));
 	renewed = renew_names(store, namespace, holder, count, names, statuses);
-	if (store != NULL)
-		lease_store_close(store);
+	lease_store_close(store);
 
 	put_count(rsinfo, LEASE_RENEWED, renewed, NULL);
 	for (int i = 0; i < count; i++)

@@ -107,6 +107,11 @@ create(LeaseStore *store, const LeaseKey *key, text *holder,
 }
 
 /*
+ * The three operations below take a store that is NULL, if DDL had the table
+ * locked, and then answer LEASE_BUSY.
+ */
+
+/*
  * Acquires the lease, or renews it if holder has it already.  Whatever comes
  * out, row and now are what the decision was made on; row is not set with
  * LEASE_BUSY.
@@ -115,7 +120,7 @@ LeaseStatus
 lease_election_acquire(LeaseStore *store, const LeaseKey *key, text *holder,
 					   int32 duration_seconds, LeaseRow *row, TimestampTz *now)
 {
-	for (int i = 0; i < MAX_TRIES; i++)
+	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
 		LeaseLockResult result;
 		bool		mine;
@@ -170,7 +175,7 @@ LeaseStatus
 lease_election_renew(LeaseStore *store, const LeaseKey *key, text *holder,
 					 int64 token, LeaseRow *row, TimestampTz *now)
 {
-	for (int i = 0; i < MAX_TRIES; i++)
+	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
 		LeaseLockResult result;
 		LeaseStatus status;
@@ -210,7 +215,7 @@ LeaseStatus
 lease_election_release(LeaseStore *store, const LeaseKey *key, text *holder,
 					   int64 token, LeaseRow *row)
 {
-	for (int i = 0; i < MAX_TRIES; i++)
+	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
 		LeaseLockResult result;
 		LeaseStatus status;

@@ -44,13 +44,13 @@ static LeaseTable table_cache;
 static const char *const column_names[LEASE_COLUMNS] = {
 	[COL_NAMESPACE] = "namespace",
 	[COL_NAME] = "name",
-	[COL_RESOURCE_VERSION] = "resource_version",
 	[COL_HOLDER_IDENTITY] = "holder_identity",
 	[COL_LEASE_DURATION_SECONDS] = "lease_duration_seconds",
 	[COL_ACQUIRE_TIME] = "acquire_time",
 	[COL_RENEW_TIME] = "renew_time",
 	[COL_LEASE_TRANSITIONS] = "lease_transitions",
 	[COL_FENCING_TOKEN] = "fencing_token",
+	[COL_RESOURCE_VERSION] = "resource_version",
 };
 
 static void
@@ -267,16 +267,39 @@ lease_store_open(Oid funcid, bool for_write)
 }
 
 /*
- * Closes the table.  Its locks stay until the transaction ends.
+ * Closes the table, if it was opened.  Its locks stay until the transaction
+ * ends.
  */
 void
 lease_store_close(LeaseStore *store)
 {
+	if (store == NULL)
+		return;
 	if (store->read_direct)
 		lease_heap_end(store);
 	if (store->rel != NULL)
 		table_close(store->rel, NoLock);
 	pfree(store);
+}
+
+/*
+ * Sets row from its columns; values and nulls are indexed by LeaseColumn.
+ */
+void
+lease_row_set(LeaseRow *row, const Datum *values, const bool *nulls)
+{
+	row->holder_identity = nulls[COL_HOLDER_IDENTITY] ? NULL :
+		DatumGetTextPCopy(values[COL_HOLDER_IDENTITY]);
+	row->lease_duration_seconds = nulls[COL_LEASE_DURATION_SECONDS] ? LEASE_NO_DURATION :
+		DatumGetInt32(values[COL_LEASE_DURATION_SECONDS]);
+	row->acquire_time = nulls[COL_ACQUIRE_TIME] ? LEASE_NO_TIME :
+		DatumGetTimestampTz(values[COL_ACQUIRE_TIME]);
+	row->renew_time = nulls[COL_RENEW_TIME] ? LEASE_NO_TIME :
+		DatumGetTimestampTz(values[COL_RENEW_TIME]);
+	row->lease_transitions = nulls[COL_LEASE_TRANSITIONS] ? LEASE_NO_TRANSITIONS :
+		DatumGetInt32(values[COL_LEASE_TRANSITIONS]);
+	row->fencing_token = DatumGetInt64(values[COL_FENCING_TOKEN]);
+	row->resource_version = DatumGetInt64(values[COL_RESOURCE_VERSION]);
 }
 
 /*

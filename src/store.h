@@ -12,20 +12,22 @@
 
 #include "lease.h"
 
-/* Columns of the table that this code reads or writes. */
+/* Columns of the table that this code reads or writes: the key and a LeaseRow. */
 typedef enum LeaseColumn
 {
 	COL_NAMESPACE,
 	COL_NAME,
-	COL_RESOURCE_VERSION,
 	COL_HOLDER_IDENTITY,
 	COL_LEASE_DURATION_SECONDS,
 	COL_ACQUIRE_TIME,
 	COL_RENEW_TIME,
 	COL_LEASE_TRANSITIONS,
 	COL_FENCING_TOKEN,
+	COL_RESOURCE_VERSION,
 	LEASE_COLUMNS
 } LeaseColumn;
+
+#define FIRST_ROW_COLUMN COL_HOLDER_IDENTITY
 
 /* What this session knows about the table until its relcache entry changes. */
 typedef struct LeaseTable
@@ -60,6 +62,9 @@ struct LeaseStore
 	TupleTableSlot *read;
 	TupleTableSlot *locked;
 };
+
+/* store.c */
+extern void lease_row_set(LeaseRow *row, const Datum *values, const bool *nulls);
 
 /* store_heap.c */
 extern void lease_heap_begin(LeaseStore *store);

@@ -46,30 +46,15 @@ probe(LeaseStore *store, const LeaseKey *key, Snapshot snapshot, TupleTableSlot 
 	return found;
 }
 
-static Datum
-get_column(LeaseStore *store, TupleTableSlot *slot, LeaseColumn column, bool *isnull)
-{
-	return slot_getattr(slot, store->table->attnum[column], isnull);
-}
-
 static void
 fill_row(LeaseStore *store, TupleTableSlot *slot, LeaseRow *row)
 {
-	Datum		value;
-	bool		isnull;
+	Datum		values[LEASE_COLUMNS];
+	bool		nulls[LEASE_COLUMNS];
 
-	value = get_column(store, slot, COL_HOLDER_IDENTITY, &isnull);
-	row->holder_identity = isnull ? NULL : DatumGetTextPCopy(value);
-	value = get_column(store, slot, COL_LEASE_DURATION_SECONDS, &isnull);
-	row->lease_duration_seconds = isnull ? LEASE_NO_DURATION : DatumGetInt32(value);
-	value = get_column(store, slot, COL_ACQUIRE_TIME, &isnull);
-	row->acquire_time = isnull ? LEASE_NO_TIME : DatumGetTimestampTz(value);
-	value = get_column(store, slot, COL_RENEW_TIME, &isnull);
-	row->renew_time = isnull ? LEASE_NO_TIME : DatumGetTimestampTz(value);
-	value = get_column(store, slot, COL_LEASE_TRANSITIONS, &isnull);
-	row->lease_transitions = isnull ? LEASE_NO_TRANSITIONS : DatumGetInt32(value);
-	row->fencing_token = DatumGetInt64(get_column(store, slot, COL_FENCING_TOKEN, &isnull));
-	row->resource_version = DatumGetInt64(get_column(store, slot, COL_RESOURCE_VERSION, &isnull));
+	for (int i = FIRST_ROW_COLUMN; i < LEASE_COLUMNS; i++)
+		values[i] = slot_getattr(slot, store->table->attnum[i], &nulls[i]);
+	lease_row_set(row, values, nulls);
 }
 
 void

@@ -19,6 +19,7 @@
 #include "compat.h"
 
 #define BY_KEY " WHERE namespace OPERATOR(pg_catalog.=) $1 AND name OPERATOR(pg_catalog.=) $2"
+/* in the order of LeaseColumn */
 #define ROW "SELECT holder_identity, lease_duration_seconds, acquire_time, renew_time," \
 	" lease_transitions, fencing_token, resource_version FROM ONLY %s"
 
@@ -123,27 +124,15 @@ connect_and_plan(const LeaseTable *table, Statement statement)
 static void
 fill_row(MemoryContext context, LeaseRow *row)
 {
-	HeapTuple	tuple = SPI_tuptable->vals[0];
-	TupleDesc	tupdesc = SPI_tuptable->tupdesc;
-	MemoryContext old;
-	Datum		value;
-	bool		isnull;
+	Datum		values[LEASE_COLUMNS];
+	bool		nulls[LEASE_COLUMNS];
+	MemoryContext old = MemoryContextSwitchTo(context);
 
-	/* in the order of ROW */
-	value = SPI_getbinval(tuple, tupdesc, 1, &isnull);
-	old = MemoryContextSwitchTo(context);
-	row->holder_identity = isnull ? NULL : DatumGetTextPCopy(value);
+	for (int i = FIRST_ROW_COLUMN; i < LEASE_COLUMNS; i++)
+		values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+								  i - FIRST_ROW_COLUMN + 1, &nulls[i]);
+	lease_row_set(row, values, nulls);
 	MemoryContextSwitchTo(old);
-	value = SPI_getbinval(tuple, tupdesc, 2, &isnull);
-	row->lease_duration_seconds = isnull ? LEASE_NO_DURATION : DatumGetInt32(value);
-	value = SPI_getbinval(tuple, tupdesc, 3, &isnull);
-	row->acquire_time = isnull ? LEASE_NO_TIME : DatumGetTimestampTz(value);
-	value = SPI_getbinval(tuple, tupdesc, 4, &isnull);
-	row->renew_time = isnull ? LEASE_NO_TIME : DatumGetTimestampTz(value);
-	value = SPI_getbinval(tuple, tupdesc, 5, &isnull);
-	row->lease_transitions = isnull ? LEASE_NO_TRANSITIONS : DatumGetInt32(value);
-	row->fencing_token = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 6, &isnull));
-	row->resource_version = DatumGetInt64(SPI_getbinval(tuple, tupdesc, 7, &isnull));
 }
 
 /*
