@@ -93,6 +93,9 @@ extend(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 	lease_store_renew(store, key, row);
 }
 
+/*
+ * Makes the object, held by holder from now on.
+ */
 static LeaseLockResult
 create(LeaseStore *store, const LeaseKey *key, text *holder,
 	   int32 duration_seconds, LeaseRow *row, TimestampTz now)
@@ -102,7 +105,6 @@ create(LeaseStore *store, const LeaseKey *key, text *holder,
 	row->acquire_time = now;
 	row->renew_time = now;
 	row->lease_transitions = 0;
-	row->fencing_token = lease_store_issue_token(store);
 	return lease_store_insert(store, key, row);
 }
 
@@ -123,7 +125,7 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key, text *holder,
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
 		LeaseLockResult result;
-		bool		mine;
+		LockTupleMode mode;
 
 		if (!lease_store_read(store, key, row))
 		{
@@ -137,15 +139,14 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key, text *holder,
 		}
 
 		*now = GetCurrentTimestamp();
-		mine = is_held_by(row, holder);
-		if (lease_ttl_is_valid(row, *now) && !mine)
-			return LEASE_HELD;
-
-		/* A renewal needs the weaker lock, which goes with FOR KEY SHARE. */
-		result = lease_store_lock(store, key,
-								  mine && lease_ttl_is_valid(row, *now) ?
-								  LockTupleNoKeyExclusive : LockTupleExclusive,
-								  row);
+		mode = LockTupleExclusive;
+		if (lease_ttl_is_valid(row, *now))
+		{
+			if (!is_held_by(row, holder))
+				return LEASE_HELD;
+			mode = LockTupleNoKeyExclusive;
+		}
+		result = lease_store_lock(store, key, mode, row);
 		if (result == LEASE_LOCK_BUSY)
 			return LEASE_BUSY;
 		if (result == LEASE_LOCK_STALE)
@@ -154,6 +155,8 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key, text *holder,
 		*now = GetCurrentTimestamp();
 		if (!lease_ttl_is_valid(row, *now))
 		{
+			if (mode != LockTupleExclusive)
+				continue;		/* ran out since: that takes the stronger lock */
 			grant(store, row, holder, duration_seconds, *now);
 			lease_store_update(store, key, row);
 			return LEASE_ACQUIRED;

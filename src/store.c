@@ -353,7 +353,7 @@ lease_store_update(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 }
 
 /*
- * Makes the object.  LEASE_LOCK_STALE if it exists by now, LEASE_LOCK_BUSY if
+ * Makes the object, with a new token.  LEASE_LOCK_STALE if it exists by now, LEASE_LOCK_BUSY if
  * another transaction has made it and not committed yet: the unique index would
  * wait for that one, so look before.
  *
@@ -380,10 +380,11 @@ lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 
 	if (lease_heap_insert_in_progress(store, key))
 		result = LEASE_LOCK_BUSY;
-	else if (lease_sql_insert(store, key, row))
-		result = LEASE_LOCK_OK;
 	else
-		result = LEASE_LOCK_STALE;
+	{
+		row->fencing_token = lease_store_issue_token(store);
+		result = lease_sql_insert(store, key, row) ? LEASE_LOCK_OK : LEASE_LOCK_STALE;
+	}
 
 	LockRelease(&tag, ExclusiveLock, false);
 	return result;
