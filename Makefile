@@ -1,0 +1,65 @@
+# Plain PGXS: make, make install, make installcheck, with PG_CONFIG and DESTDIR.
+# The targets with a "TARGET" line below need nothing installed: they install what
+# is missing and build in a private directory.
+
+EXTENSION = lease
+EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" lease.control)
+
+MODULE_big = lease
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+
+# sql/lease.sql is the current script; upgrade scripts and frozen ones are
+# committed under their own names.
+INSTALL_SQL = sql/lease--$(EXTVERSION).sql
+DATA = $(filter-out $(INSTALL_SQL),$(wildcard sql/lease--*.sql))
+DATA_built = $(INSTALL_SQL)
+
+# Both suites start servers of their own, so installcheck needs none running.
+ISOLATION = $(basename $(notdir $(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test/isolation --load-extension=lease \
+	--temp-instance=tmp_check_iso --temp-config=test/lease.conf
+TAP_TESTS = 1
+PROVE_TESTS = test/t/*.pl
+
+EXTRA_CLEAN = tmp_check tmp_check_iso output_iso
+
+# TARGET setup: installs what is missing from the distribution's packages
+setup:
+	@test/setup
+
+# TARGET demo: shows what lease does, on a private throwaway cluster
+demo: setup
+	@test/private test/demo.sh
+
+# TARGET test: runs every suite, or one: make test ONLY=isolation
+test: setup
+	@test/run $(ONLY)
+
+# TARGET bench: compares a renewal with what one would write by hand
+bench: setup
+	@test/private bench/run
+
+.PHONY: setup demo test bench
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq ($(wildcard $(PGXS)),)
+
+include $(PGXS)
+
+# The targets above come first in the file, but make alone shall build.
+.DEFAULT_GOAL := all
+
+$(INSTALL_SQL): sql/lease.sql lease.control
+	cp $< $@
+
+# PGXS does not know which headers an object depends on.
+$(OBJS): $(wildcard src/*.h)
+
+else
+
+.DEFAULT_GOAL := all
+all install installcheck clean uninstall:
+	@echo "PostgreSQL's server headers not found: run \"make setup\", or set PG_CONFIG" >&2; exit 1
+
+endif
