@@ -37,7 +37,7 @@ test: setup
 
 # TARGET bench: compares a renewal with what one would write by hand
 bench: setup
-	@test/private bench/run
+	@test/private --no-server bench/run
 
 .PHONY: setup demo test bench
 
