@@ -352,6 +352,13 @@ lease_store_update(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 	lease_sql_update(store, key, row);
 }
 
+static uint64
+hash_text(const text *t)
+{
+	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(t),
+							   VARSIZE_ANY_EXHDR(t), 0);
+}
+
 /*
  * Makes the object, with a new token.  LEASE_LOCK_STALE if it exists by now, LEASE_LOCK_BUSY if
  * another transaction has made it and not committed yet: the unique index would
@@ -367,11 +374,7 @@ lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 {
 	LeaseLockResult result;
 	LOCKTAG		tag;
-	uint64		hash = hash_combine64(
-		hash_bytes_extended((unsigned char *) VARDATA_ANY(key->namespace),
-							VARSIZE_ANY_EXHDR(key->namespace), 0),
-		hash_bytes_extended((unsigned char *) VARDATA_ANY(key->name),
-							VARSIZE_ANY_EXHDR(key->name), 0));
+	uint64		hash = hash_combine64(hash_text(key->namespace), hash_text(key->name));
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, store->table->relid,
 					   (uint32) hash, (uint16) (hash >> 32));

@@ -42,15 +42,15 @@ static const char *const statement_text[STATEMENTS] = {
 	[LOCK_EXCLUSIVE] = ROW BY_KEY " FOR UPDATE SKIP LOCKED",
 	[RENEW] = "UPDATE ONLY %s SET lease_duration_seconds = $3, renew_time = $4" BY_KEY,
 	[UPDATE] = "UPDATE ONLY %s SET holder_identity = $5, lease_duration_seconds = $3,"
-		" acquire_time = $6, renew_time = $4, lease_transitions = $7,"
-		" fencing_token = $8" BY_KEY,
+	" acquire_time = $6, renew_time = $4, lease_transitions = $7,"
+	" fencing_token = $8" BY_KEY,
 	[INSERT] = "INSERT INTO %s (namespace, name, lease_duration_seconds, renew_time,"
-		" holder_identity, acquire_time, lease_transitions, fencing_token)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
-		" ON CONFLICT (namespace, name) DO NOTHING",
+	" holder_identity, acquire_time, lease_transitions, fencing_token)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+	" ON CONFLICT (namespace, name) DO NOTHING",
 	[NAMES_OF_HOLDER] = "SELECT name FROM ONLY %s"
-		" WHERE namespace OPERATOR(pg_catalog.=) $1"
-		" AND holder_identity OPERATOR(pg_catalog.=) $2 ORDER BY namespace, name",
+	" WHERE namespace OPERATOR(pg_catalog.=) $1"
+	" AND holder_identity OPERATOR(pg_catalog.=) $2 ORDER BY namespace, name",
 };
 
 /* Every statement takes a prefix of these parameters. */
@@ -108,6 +108,7 @@ connect_and_plan(const LeaseTable *table, Statement statement)
 
 	text = psprintf(statement_text[statement],
 					quote_qualified_identifier(NameStr(table->schema), LEASE_TABLE));
+
 	/* One row by its primary key: looking at the values again gains nothing. */
 	plans[statement] = SPI_prepare_cursor(text, parameter_count[statement],
 										  parameter_types, CURSOR_OPT_GENERIC_PLAN);
