@@ -166,6 +166,18 @@ select_row(LeaseStore *store, Statement statement, Snapshot snapshot,
 }
 
 /*
+ * Refuses to acknowledge what a trigger or a rule of the user's has suppressed.
+ */
+static void
+suppressed(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("lease was not written"),
+			 errdetail("A trigger or a rule on the table suppressed it.")));
+}
+
+/*
  * Runs RENEW, UPDATE or INSERT.  Returns whether a row was written.
  */
 static bool
@@ -196,25 +208,18 @@ write_row(LeaseStore *store, Statement statement, int expected,
 	int			result = SPI_execute_plan(plan, values, nulls, false, 0);
 	bool		written;
 
+	if (result == SPI_OK_REWRITTEN)
+	{
+		/* Such a plan knows no table: nothing would say that the rule is gone. */
+		SPI_freeplan(plan);
+		plans[statement] = NULL;
+		suppressed();
+	}
 	if (result != expected)
 		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
 	written = SPI_processed > 0;
 	SPI_finish();
 	return written;
-}
-
-/*
- * A row that is locked is there to be updated, unless a trigger of the user's
- * says no.  Then nothing may be acknowledged.
- */
-static void
-must_write(bool written)
-{
-	if (!written)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-				 errmsg("lease was not updated"),
-				 errdetail("A trigger on the table suppressed the update.")));
 }
 
 bool
@@ -254,13 +259,16 @@ lease_sql_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 void
 lease_sql_renew(LeaseStore *store, const LeaseKey *key, const LeaseRow *row)
 {
-	must_write(write_row(store, RENEW, SPI_OK_UPDATE, key, row));
+	/* The row is locked, so it is there. */
+	if (!write_row(store, RENEW, SPI_OK_UPDATE, key, row))
+		suppressed();
 }
 
 void
 lease_sql_update(LeaseStore *store, const LeaseKey *key, const LeaseRow *row)
 {
-	must_write(write_row(store, UPDATE, SPI_OK_UPDATE, key, row));
+	if (!write_row(store, UPDATE, SPI_OK_UPDATE, key, row))
+		suppressed();
 }
 
 /*
