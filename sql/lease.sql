@@ -55,7 +55,6 @@ CREATE TABLE lease (
 	namespace              text COLLATE "C" NOT NULL DEFAULT 'default',
 	name                   text COLLATE "C" NOT NULL,
 	uid                    uuid             NOT NULL DEFAULT gen_random_uuid(),
-	resource_version       bigint           NOT NULL,
 	creation_timestamp     timestamptz      NOT NULL DEFAULT date_trunc('second', clock_timestamp()),
 	labels                 jsonb,
 	annotations            jsonb,
@@ -64,11 +63,15 @@ CREATE TABLE lease (
 	holder_identity        text COLLATE "C",
 	lease_duration_seconds integer,
 	acquire_time           timestamptz,
-	renew_time             timestamptz,
 	lease_transitions      integer,
 	strategy               text COLLATE "C",
 	preferred_holder       text COLLATE "C",
 	fencing_token          bigint           NOT NULL,
+
+	-- What a renewal changes, side by side: WAL has all from the first changed
+	-- byte to the last.
+	renew_time             timestamptz,
+	resource_version       bigint           NOT NULL,
 
 	CONSTRAINT lease_pkey PRIMARY KEY (namespace, name),
 

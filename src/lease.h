@@ -107,6 +107,7 @@ extern int	lease_store_names_of_holder(LeaseStore *store, text *namespace,
 										text *holder, text ***names);
 
 /* token.c */
+extern bool lease_token_lock(Oid relid);
 extern int64 lease_token_issue(Oid relid);
 extern bool lease_token_take(int64 token);
 extern void lease_token_raise(Oid relid, int64 floor);

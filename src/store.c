@@ -3,19 +3,25 @@
  *		The lease table: finds it, and chooses the way to its rows.
  *
  * There are two ways with the same results.  The executor (store_sql.c) is
- * right always.  The direct one (store_heap.c) saves a renewal most of its
- * cost, and is taken only where it bypasses nothing: the caller has privileges
- * on the whole table, row-level security does not apply to him, nobody added
- * triggers, rules, generated columns, or constraints on what a renewal changes,
- * and the isolation level is READ COMMITTED.  At the higher levels the executor
- * raises the serialization failure that PostgreSQL users expect.
+ * right always.  The direct one (store_heap.c) saves most of the cost, and each
+ * step takes it only where nothing is bypassed by it:
  *
- * Reading needs the privilege only.  It uses the newest snapshot, in a
- * REPEATABLE READ transaction too: who holds a lease is a question about now.
+ * - Rows are found, read and locked directly.  Where row-level security applies
+ *	 to the caller, or he has privileges on columns only, the executor is asked
+ *	 first whether he may.
+ * - Renewals are written directly unless somebody added triggers, rules,
+ *	 generated columns, or constraints on what a renewal changes.
+ * - At isolation levels above READ COMMITTED the executor locks and writes: it
+ *	 raises the serialization failures that PostgreSQL users expect.
+ * - All other writing is the executor's.
+ *
+ * Reading uses the newest snapshot, in a REPEATABLE READ transaction too: who
+ * holds a lease is a question about now.
  *
  * Locking: rows are locked by lease_store_lock() without ever waiting, and
- * stay locked until the transaction ends.  The table and its indexes are locked
- * without waiting as well; if DDL has them, lease_store_open() returns NULL.
+ * stay locked until the transaction ends.  The table, its indexes and the
+ * sequence of the tokens are locked without waiting as well; if DDL has them,
+ * lease_store_open() returns NULL, or lease_store_lock() says busy.
  */
 #include "postgres.h"
 
@@ -223,45 +229,55 @@ table_is_described(Oid relid, Oid schema)
 }
 
 /*
+ * Could the caller lock the table like this with a query of his own?
+ */
+static bool
+may_lock_table(Oid relid, bool for_write)
+{
+	Oid			user = GetUserId();
+	AclMode		any = for_write ? ACL_INSERT | ACL_UPDATE | ACL_DELETE : ACL_SELECT;
+
+	return pg_class_aclmask(relid, user, any, ACLMASK_ANY) != 0 ||
+		pg_attribute_aclcheck_all(relid, user, for_write ? ACL_UPDATE : ACL_SELECT,
+								  ACLMASK_ANY) == ACLCHECK_OK;
+}
+
+/*
  * Opens the table that belongs to the SQL function funcid: the one in the same
  * schema, whatever the search_path says.  NULL if DDL has it locked.
  */
 LeaseStore *
 lease_store_open(Oid funcid, bool for_write)
 {
-	LOCKMODE	lockmode = for_write ? RowExclusiveLock : AccessShareLock;
 	Oid			schema = get_func_namespace(funcid);
 	Oid			relid = find_table(schema);
 	AclMode		wanted = for_write ? ACL_SELECT | ACL_UPDATE : ACL_SELECT;
-	LeaseStore *store = palloc0(sizeof(LeaseStore));
+	bool		may_lock;
+	LeaseStore *store;
+	Relation	rel;
 
+	may_lock = may_lock_table(relid, for_write);
+	if (!lock_table(relid, may_lock && for_write ? RowExclusiveLock : AccessShareLock, &rel))
+		return NULL;
+	if (!table_is_described(relid, schema))
+		describe_table(rel);
+
+	store = palloc0(sizeof(LeaseStore));
 	store->table = &table_cache;
-	if (pg_class_aclmask(relid, GetUserId(), wanted, ACLMASK_ALL) != wanted)
+	if (!may_lock)
 	{
-		/*
-		 * Privileges on some columns, or none.  Take no lock that the caller
-		 * could not take with a query of his own: the executor sees to it.
-		 */
-		if (!table_is_described(relid, schema))
-		{
-			Relation	rel = table_open(relid, AccessShareLock);
-
-			describe_table(rel);
-			table_close(rel, AccessShareLock);
-		}
+		table_close(rel, AccessShareLock);
 		return store;
 	}
 
-	if (!lock_table(relid, lockmode, &store->rel))
-		return NULL;
-	if (!table_is_described(relid, schema))
-		describe_table(store->rel);
-
-	store->read_direct = OidIsValid(table_cache.pkey) &&
-		check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED;
-	store->write_direct = for_write && store->read_direct && table_cache.plain &&
+	store->rel = rel;
+	store->probe = OidIsValid(table_cache.pkey);
+	store->filtered =
+		pg_class_aclmask(relid, GetUserId(), wanted, ACLMASK_ALL) != wanted ||
+		check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED;
+	store->write_direct = for_write && !store->filtered && table_cache.plain &&
 		!IsolationUsesXactSnapshot();
-	if (store->read_direct)
+	if (store->probe)
 		lease_heap_begin(store);
 	return store;
 }
@@ -275,7 +291,7 @@ lease_store_close(LeaseStore *store)
 {
 	if (store == NULL)
 		return;
-	if (store->read_direct)
+	if (store->probe)
 		lease_heap_end(store);
 	if (store->rel != NULL)
 		table_close(store->rel, NoLock);
@@ -309,9 +325,10 @@ lease_row_set(LeaseRow *row, const Datum *values, const bool *nulls)
 bool
 lease_store_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 {
-	if (store->read_direct)
-		return lease_heap_read(store, key, row);
-	return lease_sql_read(store, key, row);
+	if (!store->probe)
+		return lease_sql_read(store, key, row);
+	return lease_heap_read(store, key, row) &&
+		(!store->filtered || lease_sql_may_read(store, key));
 }
 
 /*
@@ -320,15 +337,19 @@ lease_store_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
  * from what was read, so decide again.
  *
  * LockTupleNoKeyExclusive to renew: goes together with FOR KEY SHARE.
- * LockTupleExclusive for all that ends a holding.
+ * LockTupleExclusive for all that ends a holding, and so takes a new token.
  */
 LeaseLockResult
 lease_store_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 				 LeaseRow *row)
 {
-	if (store->write_direct)
-		return lease_heap_lock(store, mode, row);
-	return lease_sql_lock(store, key, mode, row);
+	if (mode == LockTupleExclusive && !lease_token_lock(store->table->relid))
+		return LEASE_LOCK_BUSY;
+	if (!store->probe || IsolationUsesXactSnapshot())
+		return lease_sql_lock(store, key, mode, row);
+	if (store->filtered && !lease_sql_may_lock(store, key, mode))
+		return lease_store_read(store, key, row) ? LEASE_LOCK_BUSY : LEASE_LOCK_STALE;
+	return lease_heap_lock(store, mode, row);
 }
 
 /*
@@ -378,10 +399,11 @@ lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, store->table->relid,
 					   (uint32) hash, (uint16) (hash >> 32));
-	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+	if (!lease_token_lock(store->table->relid) ||
+		LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		return LEASE_LOCK_BUSY;
 
-	if (lease_heap_insert_in_progress(store, key))
+	if (store->probe && lease_heap_insert_in_progress(store, key))
 		result = LEASE_LOCK_BUSY;
 	else
 	{

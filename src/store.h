@@ -43,20 +43,21 @@ typedef struct LeaseTable
 /*
  * One call's access to the table.
  *
- * rel is NULL when the caller has no privileges on the table as a whole; then
- * the executor decides, column by column.
+ * rel is NULL if the caller may not lock the table at all: then the executor is
+ * there to say so.
  */
 struct LeaseStore
 {
 	const LeaseTable *table;
 	Relation	rel;
-	bool		read_direct;
-	bool		write_direct;
+	bool		probe;			/* rows can be found without the executor */
+	bool		filtered;		/* which ones to use, only the executor knows */
+	bool		write_direct;	/* renewals can be written without it */
 
 	/*
-	 * For store_heap.c, valid with read_direct.  The version read last keeps
-	 * its buffer pinned and its snapshot registered, so that its tuple
-	 * identifier still names it when it is locked.
+	 * For store_heap.c, valid with probe.  The version read last keeps its
+	 * buffer pinned and its snapshot registered, so that its tuple identifier
+	 * still names it when it is locked.
 	 */
 	Snapshot	snapshot;
 	TupleTableSlot *read;
@@ -77,6 +78,8 @@ extern bool lease_heap_insert_in_progress(LeaseStore *store, const LeaseKey *key
 
 /* store_sql.c */
 extern bool lease_sql_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
+extern bool lease_sql_may_read(LeaseStore *store, const LeaseKey *key);
+extern bool lease_sql_may_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode);
 extern LeaseLockResult lease_sql_lock(LeaseStore *store, const LeaseKey *key,
 									  LockTupleMode mode, LeaseRow *row);
 extern void lease_sql_renew(LeaseStore *store, const LeaseKey *key, const LeaseRow *row);

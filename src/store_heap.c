@@ -212,15 +212,11 @@ bool
 lease_heap_insert_in_progress(LeaseStore *store, const LeaseKey *key)
 {
 	SnapshotData dirty;
-	TupleTableSlot *slot;
 	bool		found;
 
-	if (!store->read_direct)
-		return false;
-
 	InitDirtySnapshot(dirty);
-	slot = table_slot_create(store->rel, NULL);
-	found = probe(store, key, &dirty, slot);
-	ExecDropSingleTupleTableSlot(slot);
+	forget(store);
+	found = probe(store, key, &dirty, store->read);
+	ExecClearTuple(store->read);
 	return found && TransactionIdIsValid(dirty.xmin);
 }

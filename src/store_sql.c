@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -91,6 +92,12 @@ forget_plans(const LeaseTable *table)
 	plans_schema = table->schema;
 }
 
+static Statement
+lock_statement(LockTupleMode mode)
+{
+	return mode == LockTupleExclusive ? LOCK_EXCLUSIVE : LOCK_NO_KEY;
+}
+
 /*
  * Connects to SPI and returns the plan.  A kept plan survives DDL on the table,
  * and DROP and CREATE EXTENSION; its text names the schema, though.
@@ -165,6 +172,14 @@ select_row(LeaseStore *store, Statement statement, Snapshot snapshot,
 	return found;
 }
 
+static void
+serialization_failure(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update")));
+}
+
 /*
  * Refuses to acknowledge what a trigger or a rule of the user's has suppressed.
  */
@@ -233,26 +248,72 @@ lease_sql_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 }
 
 /*
- * Here the newest version gets locked even if it is not the one that was read.
- * At the higher isolation levels that is a serialization failure instead.
+ * May the caller see the version that lease_heap_read() has just found?
+ */
+bool
+lease_sql_may_read(LeaseStore *store, const LeaseKey *key)
+{
+	LeaseRow	row;
+
+	return select_row(store, READ, store->snapshot, key, &row);
+}
+
+/*
+ * May the caller lock the row?  False also if somebody else has it locked.
+ *
+ * The executor locks whatever version is the newest, finds out later, and keeps
+ * the lock; whoever lost a race would so hold on to the winner's row.  So the
+ * lock is given back here, and lease_heap_lock() takes it on the right version.
+ */
+bool
+lease_sql_may_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	LeaseRow	row;
+	bool		found = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		found = select_row(store, lock_statement(mode), InvalidSnapshot, key, &row);
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	return found;
+}
+
+/*
+ * Locks the newest version, even if it is not the one that was read.  Above
+ * READ COMMITTED, for which this is meant, that is a serialization failure.
  */
 LeaseLockResult
 lease_sql_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 			   LeaseRow *row)
 {
-	Statement	statement = mode == LockTupleExclusive ? LOCK_EXCLUSIVE : LOCK_NO_KEY;
-
-	if (select_row(store, statement, InvalidSnapshot, key, row))
+	if (select_row(store, lock_statement(mode), InvalidSnapshot, key, row))
 		return LEASE_LOCK_OK;
 
 	/* Gone?  Or skipped because it was locked, or made after our snapshot? */
 	if (!lease_sql_read(store, key, row))
 		return LEASE_LOCK_STALE;
-	if (IsolationUsesXactSnapshot() &&
-		!select_row(store, READ, GetTransactionSnapshot(), key, row))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent update")));
+	if (IsolationUsesXactSnapshot() && !select_row(store, READ, InvalidSnapshot, key, row))
+		serialization_failure();
 	return LEASE_LOCK_BUSY;
 }
 
@@ -272,11 +333,16 @@ lease_sql_update(LeaseStore *store, const LeaseKey *key, const LeaseRow *row)
 }
 
 /*
- * False if the object exists.
+ * False if the object exists.  If it does not, but the transaction's snapshot
+ * still shows it, the transaction would see two of one name afterwards.
  */
 bool
 lease_sql_insert(LeaseStore *store, const LeaseKey *key, const LeaseRow *row)
 {
+	LeaseRow	gone;
+
+	if (IsolationUsesXactSnapshot() && select_row(store, READ, InvalidSnapshot, key, &gone))
+		serialization_failure();
 	return write_row(store, INSERT, SPI_OK_INSERT, key, row);
 }
 

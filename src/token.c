@@ -50,6 +50,16 @@ token_sequence(Oid relid)
 }
 
 /*
+ * Locks the sequence without waiting, so that issuing a token will not wait
+ * either.  False if DDL has it.
+ */
+bool
+lease_token_lock(Oid relid)
+{
+	return ConditionalLockRelationOid(token_sequence(relid), RowExclusiveLock);
+}
+
+/*
  * Returns a token greater than all that this database has ever issued.
  */
 int64
