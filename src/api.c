@@ -453,6 +453,7 @@ current_holder(FunctionCallInfo fcinfo, const LeaseKey *key)
 {
 	LeaseStore *store = lease_store_open(fcinfo->flinfo->fn_oid, false);
 	LeaseRow	row;
+	TimestampTz now;
 	text	   *holder = NULL;
 
 	if (store == NULL)
@@ -460,8 +461,10 @@ current_holder(FunctionCallInfo fcinfo, const LeaseKey *key)
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("could not tell who holds the lease because the table is locked"),
 				 errhint("Try again when the command that locks the table has ended.")));
-	if (lease_store_read(store, key, &row) &&
-		lease_ttl_is_valid(&row, GetCurrentTimestamp()))
+
+	/* The clock first: see election.c. */
+	now = GetCurrentTimestamp();
+	if (lease_store_read(store, key, &row) && lease_ttl_is_valid(&row, now))
 		holder = row.holder_identity;
 	lease_store_close(store);
 	return holder;

@@ -8,6 +8,10 @@
  * clock, and decide again, because the row may have changed, or run out, since.
  * If it changed, start over.
  *
+ * For the look the clock is read first.  The other way round, a lease that is
+ * renewed in its last moment, between our snapshot and our clock, would seem to
+ * have expired although it never did.
+ *
  * Where client-go differs: it measures expiry from when it last saw the record
  * change, because its clock is not the holder's.  Here there is only one clock,
  * so renew_time is compared with it.
@@ -127,6 +131,7 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key, text *holder,
 		LeaseLockResult result;
 		LockTupleMode mode;
 
+		*now = GetCurrentTimestamp();
 		if (!lease_store_read(store, key, row))
 		{
 			*now = GetCurrentTimestamp();
@@ -138,7 +143,6 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key, text *holder,
 			continue;
 		}
 
-		*now = GetCurrentTimestamp();
 		mode = LockTupleExclusive;
 		if (lease_ttl_is_valid(row, *now))
 		{
@@ -183,9 +187,9 @@ lease_election_renew(LeaseStore *store, const LeaseKey *key, text *holder,
 		LeaseLockResult result;
 		LeaseStatus status;
 
+		*now = GetCurrentTimestamp();
 		if (!lease_store_read(store, key, row))
 			return LEASE_MISSING;
-		*now = GetCurrentTimestamp();
 		status = check_holder(row, holder, token);
 		if (status != LEASE_RENEWED)
 			return status;

@@ -188,7 +188,7 @@ sub index_intervals
 		  sort { $a->[0] <=> $b->[0] } @_ ];
 }
 
-# The things whose interval [start, end, thing] meets the one given.
+# Those intervals [start, end, thing] that meet the one given.
 sub meeting
 {
 	my ($index, $start, $end) = @_;
@@ -203,7 +203,7 @@ sub meeting
 	}
 	for (my $i = $low - 1; $i >= 0 && $index->[$i][3] >= $start; $i--)
 	{
-		push @found, $index->[$i][2] if $index->[$i][1] >= $start;
+		push @found, $index->[$i] if $index->[$i][1] >= $start;
 	}
 	return @found;
 }
@@ -223,10 +223,28 @@ sub check_held
 		my $valid = $c->{op} eq 'acquire' || $c->{op} eq 'holder';
 		next if grep { $_->{client} eq $c->{holder}
 			  && (!$valid || $_->{may_until} >= $c->{sent} - $DRIFT) }
-		  meeting($index, $c->{sent}, $c->{received});
+		  map { $_->[2] } meeting($index, $c->{sent}, $c->{received});
 		push @complaints, "the holder named cannot have it: $c->{line}";
 	}
 	return @complaints;
+}
+
+# When a holding is beyond doubt, for others as well: from the acknowledgement
+# of the grant or a renewal until the next one is sent, or it runs out.
+sub certainties
+{
+	my ($h) = @_;
+	my @steps = ($h->{grant}, @{ $h->{renewals} // [] });
+	my ($duration, @certain);
+
+	foreach my $i (0 .. $#steps)
+	{
+		my $s = $steps[$i];
+		$duration = 1e6 * $s->{duration} if $s->{op} eq 'acquire';
+		my $until = min($s->{sent} + $duration, $i < $#steps ? $steps[ $i + 1 ]{sent} : $h->{until});
+		push @certain, [ $s->{acked}, $until, $h ] if defined $s->{acked} && $s->{acked} <= $until;
+	}
+	return @certain;
 }
 
 # Whoever has the lease for certain can renew and release it, unless the row is
@@ -234,8 +252,7 @@ sub check_held
 sub check_refusals
 {
 	my ($holdings, @calls) = @_;
-	my $index = index_intervals(map { [ $_->{acked}, $_->{until}, $_ ] }
-		grep { defined $_->{acked} && $_->{acked} <= $_->{until} } @$holdings);
+	my $index = index_intervals(map { certainties($_) } @$holdings);
 	my (%released, @complaints);
 
 	foreach my $c (@calls)
@@ -245,7 +262,8 @@ sub check_refusals
 		$released{$in} = 1 if $c->{answer} eq 'released' && $c->{txn};
 		next if $released{$in} || $c->{answer} =~ /^(renewed|released|busy|40001)$/;
 
-		my @certain = grep { $_->{acked} <= $c->{sent} && $_->{until} >= $c->{received} + $DRIFT }
+		my @certain = map { $_->[2] }
+		  grep { $_->[0] <= $c->{sent} && $_->[1] >= $c->{received} + $DRIFT }
 		  meeting($index, $c->{sent}, $c->{received});
 		push @complaints, "refused, but it has the lease: $c->{line}"
 		  if $c->{op} =~ /^(acquire|renew|renew_all|release)$/
@@ -269,7 +287,7 @@ sub check_busy
 	{
 		next if grep { $_->{client} ne $c->{client}
 			  && !($c->{op} =~ /^renew/ && $_->{answer} eq 'shared') }
-		  meeting($index, $c->{sent}, $c->{received});
+		  map { $_->[2] } meeting($index, $c->{sent}, $c->{received});
 		push @complaints, "busy, but nobody had it locked: $c->{line}";
 	}
 	return @complaints;
