@@ -46,17 +46,53 @@ is_free(const LeaseRow *row)
 }
 
 /*
- * Is this holder, under this token (0: any), the one in the row?
- * LEASE_RENEWED if so; else the reason.
+ * May this holder, under this token (0: any), renew the lease, or if it need not
+ * be valid any more, release it?  LEASE_RENEWED stands for yes; else the reason.
  */
 static LeaseStatus
-check_holder(const LeaseRow *row, const text *holder, int64 token)
+check_mine(const LeaseRow *row, const text *holder, int64 token,
+		   bool must_be_valid, TimestampTz now)
 {
 	if (is_free(row))
 		return LEASE_FREE;
 	if (!is_held_by(row, holder) || (token != 0 && token != row->fencing_token))
 		return LEASE_HELD;
+	if (must_be_valid && !lease_ttl_is_valid(row, now))
+		return LEASE_EXPIRED;
 	return LEASE_RENEWED;
+}
+
+/*
+ * Looks, locks, and looks again.  LEASE_RENEWED if the row is locked and
+ * check_mine() said yes at the time now; else the reason why not.
+ */
+static LeaseStatus
+lock_mine(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
+		  const text *holder, int64 token, bool must_be_valid,
+		  LeaseRow *row, TimestampTz *now)
+{
+	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
+	{
+		LeaseLockResult result;
+		LeaseStatus status;
+
+		*now = GetCurrentTimestamp();
+		if (!lease_store_read(store, key, row))
+			return LEASE_MISSING;
+		status = check_mine(row, holder, token, must_be_valid, *now);
+		if (status != LEASE_RENEWED)
+			return status;
+
+		result = lease_store_lock(store, key, mode, row);
+		if (result == LEASE_LOCK_BUSY)
+			return LEASE_BUSY;
+		if (result == LEASE_LOCK_STALE)
+			continue;
+
+		*now = GetCurrentTimestamp();
+		return check_mine(row, holder, token, must_be_valid, *now);
+	}
+	return LEASE_BUSY;
 }
 
 /*
@@ -182,36 +218,12 @@ LeaseStatus
 lease_election_renew(LeaseStore *store, const LeaseKey *key, text *holder,
 					 int64 token, LeaseRow *row, TimestampTz *now)
 {
-	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
-	{
-		LeaseLockResult result;
-		LeaseStatus status;
+	LeaseStatus status = lock_mine(store, key, LockTupleNoKeyExclusive,
+								   holder, token, true, row, now);
 
-		*now = GetCurrentTimestamp();
-		if (!lease_store_read(store, key, row))
-			return LEASE_MISSING;
-		status = check_holder(row, holder, token);
-		if (status != LEASE_RENEWED)
-			return status;
-		if (!lease_ttl_is_valid(row, *now))
-			return LEASE_EXPIRED;
-
-		result = lease_store_lock(store, key, LockTupleNoKeyExclusive, row);
-		if (result == LEASE_LOCK_BUSY)
-			return LEASE_BUSY;
-		if (result == LEASE_LOCK_STALE)
-			continue;
-
-		*now = GetCurrentTimestamp();
-		status = check_holder(row, holder, token);
-		if (status != LEASE_RENEWED)
-			return status;
-		if (!lease_ttl_is_valid(row, *now))
-			return LEASE_EXPIRED;
+	if (status == LEASE_RENEWED)
 		extend(store, key, row, row->lease_duration_seconds, *now);
-		return LEASE_RENEWED;
-	}
-	return LEASE_BUSY;
+	return status;
 }
 
 /*
@@ -222,35 +234,18 @@ LeaseStatus
 lease_election_release(LeaseStore *store, const LeaseKey *key, text *holder,
 					   int64 token, LeaseRow *row)
 {
-	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
-	{
-		LeaseLockResult result;
-		LeaseStatus status;
-		TimestampTz now;
+	TimestampTz now;
+	LeaseStatus status = lock_mine(store, key, LockTupleExclusive,
+								   holder, token, false, row, &now);
 
-		if (!lease_store_read(store, key, row))
-			return LEASE_MISSING;
-		status = check_holder(row, holder, token);
-		if (status != LEASE_RENEWED)
-			return status;
+	if (status != LEASE_RENEWED)
+		return status;
 
-		result = lease_store_lock(store, key, LockTupleExclusive, row);
-		if (result == LEASE_LOCK_BUSY)
-			return LEASE_BUSY;
-		if (result == LEASE_LOCK_STALE)
-			continue;
-
-		status = check_holder(row, holder, token);
-		if (status != LEASE_RENEWED)
-			return status;
-		now = GetCurrentTimestamp();
-		row->holder_identity = cstring_to_text("");
-		row->lease_duration_seconds = LEASE_RELEASED_DURATION;
-		row->acquire_time = now;
-		row->renew_time = now;
-		row->fencing_token = lease_store_issue_token(store);
-		lease_store_update(store, key, row);
-		return LEASE_RELEASED;
-	}
-	return LEASE_BUSY;
+	row->holder_identity = cstring_to_text("");
+	row->lease_duration_seconds = LEASE_RELEASED_DURATION;
+	row->acquire_time = now;
+	row->renew_time = now;
+	row->fencing_token = lease_store_issue_token(store);
+	lease_store_update(store, key, row);
+	return LEASE_RELEASED;
 }

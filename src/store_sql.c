@@ -225,7 +225,10 @@ write_row(LeaseStore *store, Statement statement, int expected,
 
 	if (result == SPI_OK_REWRITTEN)
 	{
-		/* Such a plan knows no table: nothing would say that the rule is gone. */
+		/*
+		 * Such a plan knows no table: nothing would say that the rule is
+		 * gone.
+		 */
 		SPI_freeplan(plan);
 		plans[statement] = NULL;
 		suppressed();
