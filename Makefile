@@ -54,7 +54,7 @@ $(INSTALL_SQL): sql/lease.sql lease.control
 	cp $< $@
 
 # PGXS does not know which headers an object depends on.
-$(OBJS): $(wildcard src/*.h)
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
 
 else
 
