@@ -108,9 +108,12 @@ lease_heap_lock(LeaseStore *store, LockTupleMode mode, LeaseRow *row)
 	TM_FailureData tmfd;
 	TM_Result	result;
 
+	/*
+	 * No flags: both would lock newer versions, too, the one even when it then
+	 * reports that this one is outdated.
+	 */
 	result = table_tuple_lock(store->rel, &tid, store->snapshot, store->locked,
-							  GetCurrentCommandId(false), mode, LockWaitSkip,
-							  TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS, &tmfd);
+							  GetCurrentCommandId(false), mode, LockWaitSkip, 0, &tmfd);
 	switch (result)
 	{
 		case TM_Ok:

@@ -274,13 +274,16 @@ sub check_refusals
 	return @complaints;
 }
 
-# "busy" needs somebody else with a lock on the row.  Who was refused has none,
-# and FOR KEY SHARE is no reason not to renew.
+# "busy" needs somebody else with a lock on the row.  Who was refused has none;
+# only under row-level security (clients t..) he may have had one during the call.
+# FOR KEY SHARE is no reason not to renew.
 sub check_busy
 {
 	my @calls = @_;
-	my $index = index_intervals(map { [ $_->{sent}, $_->{ended}, $_ ] }
-		grep { $_->{answer} =~ /^(acquired|renewed|released|locked|shared|40001)$/ } @calls);
+	my $index = index_intervals(
+		(map { [ $_->{sent}, $_->{ended}, $_ ] }
+			  grep { $_->{answer} =~ /^(acquired|renewed|released|locked|shared|40001)$/ } @calls),
+		(map { [ $_->{sent}, $_->{received}, $_ ] } grep { $_->{client} =~ /^t/ } @calls));
 	my @complaints;
 
 	foreach my $c (grep { $_->{answer} eq 'busy' } @calls)

@@ -16,7 +16,7 @@
  * after receiving.  "-" stands for nothing.
  *
  * Every fourth client is subject to row-level security (role "tenant"), so
- * that the slower way to the rows is taken as well.
+ * that the slower way to the rows is taken as well; their names begin with a t.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -377,7 +377,7 @@ run_client(const char *conninfo, int number, int seconds, unsigned seed, const c
 	Client		c = {.conninfo = conninfo, .level = "rc", .tenant = number % 4 == 0};
 	char		path[1024];
 
-	snprintf(c.id, sizeof(c.id), "c%02d", number);
+	snprintf(c.id, sizeof(c.id), "%c%02d", c.tenant ? 't' : 'c', number);
 	snprintf(path, sizeof(path), "%s/%s.log", directory, c.id);
 	c.log = fopen(path, "w");
 	if (c.log == NULL)
