@@ -14,8 +14,8 @@
 
 #include "access/htup_details.h"
 #include "commands/trigger.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
+#include "parser/parse_relation.h"
 #include "utils/acl.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
@@ -39,7 +39,7 @@ get_column(Relation rel, HeapTuple tuple, const char *name)
 {
 	Column		c;
 
-	c.attnum = SPI_fnumber(RelationGetDescr(rel), name);
+	c.attnum = attnameAttNum(rel, name, false);
 	if (c.attnum <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
