@@ -200,7 +200,7 @@ COMMENT ON FUNCTION lease_renew_all(text, text[], text) IS
 'Renews all leases of holder in namespace, or those in names, in one statement; takes the row locks in the order of the names and never waits, so that two calls cannot deadlock.
 The first row is (renewed, how many, NULL); then follows one row with the reason for every lease that was not renewed, with the statuses of lease_renew().
 Without names, every lease that has holder as its holder_identity is tried, in the order of the primary key.
-Errors: as lease_acquire(); also 22004 for a NULL among names, 2202E for names with more than one dimension.';
+Errors: as lease_acquire(); also 22004 for a NULL among names, 2202E for names with more than one dimension, 55P03 without names when DDL has the table locked.';
 
 CREATE FUNCTION lease_release(
 	name text,
