@@ -127,10 +127,12 @@ static void
 extend(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 	   int32 duration_seconds, TimestampTz now)
 {
+	bool		new_duration = row->lease_duration_seconds != duration_seconds;
+
 	row->renew_time = Max(row->renew_time, now);
 	row->lease_duration_seconds = duration_seconds;
 	row->resource_version = lease_ttl_next_resource_version(row->resource_version, now);
-	lease_store_renew(store, key, row);
+	lease_store_renew(store, key, row, new_duration);
 }
 
 /*

@@ -98,7 +98,8 @@ extern void lease_store_close(LeaseStore *store);
 extern bool lease_store_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
 extern LeaseLockResult lease_store_lock(LeaseStore *store, const LeaseKey *key,
 										LockTupleMode mode, LeaseRow *row);
-extern void lease_store_renew(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
+extern void lease_store_renew(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
+							  bool new_duration);
 extern void lease_store_update(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
 extern LeaseLockResult lease_store_insert(LeaseStore *store, const LeaseKey *key,
 										  LeaseRow *row);

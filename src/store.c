@@ -353,12 +353,14 @@ lease_store_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 }
 
 /*
- * Writes renew_time and lease_duration_seconds of a lease that is locked.
+ * Writes renew_time and lease_duration_seconds of a lease that is locked.  Only
+ * the executor checks constraints on a duration that changes.
  */
 void
-lease_store_renew(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+lease_store_renew(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
+				  bool new_duration)
 {
-	if (store->write_direct)
+	if (store->write_direct && !new_duration)
 		lease_heap_renew(store, row);
 	else
 		lease_sql_renew(store, key, row);

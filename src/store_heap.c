@@ -109,8 +109,8 @@ lease_heap_lock(LeaseStore *store, LockTupleMode mode, LeaseRow *row)
 	TM_Result	result;
 
 	/*
-	 * No flags: both would lock newer versions, too, the one even when it then
-	 * reports that this one is outdated.
+	 * No flags: both would lock newer versions, too, the one even when it
+	 * then reports that this one is outdated.
 	 */
 	result = table_tuple_lock(store->rel, &tid, store->snapshot, store->locked,
 							  GetCurrentCommandId(false), mode, LockWaitSkip, 0, &tmfd);
@@ -154,7 +154,7 @@ insert_index_entries(Relation rel, TupleTableSlot *slot, TU_UpdateIndexes update
 }
 
 /*
- * Writes a renewal over the version that lease_heap_lock() has locked.
+ * Writes a renewal, for the same duration, over the version that lease_heap_lock() has locked.
  */
 void
 lease_heap_renew(LeaseStore *store, const LeaseRow *row)
@@ -162,15 +162,13 @@ lease_heap_renew(LeaseStore *store, const LeaseRow *row)
 	const AttrNumber *attnum = store->table->attnum;
 	int			columns[] = {
 		attnum[COL_RENEW_TIME],
-		attnum[COL_LEASE_DURATION_SECONDS],
 		attnum[COL_RESOURCE_VERSION],
 	};
 	Datum		values[] = {
 		TimestampTzGetDatum(row->renew_time),
-		Int32GetDatum(row->lease_duration_seconds),
 		Int64GetDatum(row->resource_version),
 	};
-	bool		nulls[] = {false, false, false};
+	bool		nulls[] = {false, false};
 	TupleTableSlot *slot = store->read;
 	ItemPointerData tid = store->locked->tts_tid;
 	bool		should_free;
