@@ -405,7 +405,7 @@ lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 		LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		return LEASE_LOCK_BUSY;
 
-	if (store->probe && lease_heap_insert_in_progress(store, key))
+	if (store->probe && lease_heap_in_progress(store, key))
 		result = LEASE_LOCK_BUSY;
 	else
 	{

@@ -74,7 +74,7 @@ extern bool lease_heap_read(LeaseStore *store, const LeaseKey *key, LeaseRow *ro
 extern LeaseLockResult lease_heap_lock(LeaseStore *store, LockTupleMode mode,
 									   LeaseRow *row);
 extern void lease_heap_renew(LeaseStore *store, const LeaseRow *row);
-extern bool lease_heap_insert_in_progress(LeaseStore *store, const LeaseKey *key);
+extern bool lease_heap_in_progress(LeaseStore *store, const LeaseKey *key);
 
 /* store_sql.c */
 extern bool lease_sql_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row);

@@ -207,10 +207,11 @@ lease_heap_renew(LeaseStore *store, const LeaseRow *row)
 }
 
 /*
- * Has another transaction inserted this lease, and not ended yet?
+ * Has another transaction inserted this lease, or deleted it, and not ended
+ * yet?  The unique index would wait for that.
  */
 bool
-lease_heap_insert_in_progress(LeaseStore *store, const LeaseKey *key)
+lease_heap_in_progress(LeaseStore *store, const LeaseKey *key)
 {
 	SnapshotData dirty;
 	bool		found;
@@ -219,5 +220,6 @@ lease_heap_insert_in_progress(LeaseStore *store, const LeaseKey *key)
 	forget(store);
 	found = probe(store, key, &dirty, store->read);
 	ExecClearTuple(store->read);
-	return found && TransactionIdIsValid(dirty.xmin);
+	return found &&
+		(TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax));
 }
