@@ -29,11 +29,26 @@
 #include "compat.h"
 
 /*
- * The token issued last in this session, until the row that carries it has
+ * The token issued last in this transaction, until the row that carries it has
  * been written.  It is how the trigger tells a grant from a number that
  * somebody made up.
  */
 static int64 issued_token = 0;
+
+/* A grant that failed leaves no token behind that could be used by hand. */
+static void
+forget_at_xact_end(XactEvent event, void *arg)
+{
+	issued_token = 0;
+}
+
+static void
+forget_at_subxact_abort(SubXactEvent event, SubTransactionId mine,
+						SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		issued_token = 0;
+}
 
 static Oid
 token_sequence(Oid relid)
@@ -65,13 +80,22 @@ lease_token_lock(Oid relid)
 int64
 lease_token_issue(Oid relid)
 {
+	static bool registered = false;
+
+	if (!registered)
+	{
+		RegisterXactCallback(forget_at_xact_end, NULL);
+		RegisterSubXactCallback(forget_at_subxact_abort, NULL);
+		registered = true;
+	}
+
 	ForceSyncCommit();
 	issued_token = nextval_internal(token_sequence(relid), false);
 	return issued_token;
 }
 
 /*
- * True if this token was issued in this session and is not in a row yet.  It
+ * True if this token was issued in this transaction and is not in a row yet.  It
  * can be taken once.
  */
 bool

@@ -89,6 +89,16 @@ check_finite(Relation rel, HeapTuple tuple, const char *name)
 				 errtablecol(rel, c.attnum)));
 }
 
+/* A new token, in the row that is being written and so nowhere else. */
+static int64
+issue_and_take(Oid relid)
+{
+	int64		token = lease_token_issue(relid);
+
+	(void) lease_token_take(token);
+	return token;
+}
+
 /*
  * The token of a row that is inserted.  The owner of the table may bring one
  * along, as when a dump is restored; tokens issued later will be greater.
@@ -112,7 +122,7 @@ token_for_insert(Relation rel, Column token)
 			return value;		/* the CHECK constraint refuses the rest */
 		}
 	}
-	return lease_token_issue(relid);
+	return issue_and_take(relid);
 }
 
 /*
@@ -138,7 +148,7 @@ token_for_update(Relation rel, HeapTuple old, HeapTuple new)
 	if (columns_equal(rel, get_column(rel, old, "holder_identity"),
 					  get_column(rel, new, "holder_identity")))
 		return DatumGetInt64(old_token.value);
-	return lease_token_issue(RelationGetRelid(rel));
+	return issue_and_take(RelationGetRelid(rel));
 }
 
 static HeapTuple

@@ -97,6 +97,11 @@ lease_ttl_is_valid(const LeaseRow *row, TimestampTz now)
 int64
 lease_ttl_next_resource_version(int64 old, TimestampTz now)
 {
+	if (old == PG_INT64_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("resource_version of a lease is out of range"),
+				 errhint("Delete the lease and create another.")));
 	return Max(old + 1, now + USECS_1970_TO_2000);
 }
 
