@@ -218,6 +218,27 @@ status: released, or why not: held (someone else''s, or another token is current
 Errors: as lease_acquire().';
 
 -- ---------------------------------------------------------------------------
+-- Fencing: the lease and the write it protects commit together
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION lease_guard(
+	name text,
+	fencing_token bigint,
+	namespace text DEFAULT 'default')
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_guard(text, bigint, text) IS
+'Ties the transaction to a fencing token: an error unless the token is the lease''s current one and the lease is valid; and until the transaction, or the savepoint, ends, nobody can take over, release, hand over, delete or collect the lease, while its holder can renew it from another connection. So what the transaction writes commits only while the token is current, also when it takes longer than the lease.
+Errors: LS001 the token is not current any more, or the lease is expired, free or missing: stop; 55P03 could not tell, another transaction is just changing the holder: roll back and try again; 40001 taken over since the snapshot of a REPEATABLE READ or SERIALIZABLE transaction; 22004, 22023, 42602, 42622, 25006, 42501 as lease_acquire().';
+
+CREATE FUNCTION lease_guard_trigger() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_guard_trigger() IS
+'Trigger function that refuses writes to a table by who does not hold a lease: CREATE TRIGGER ... BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON ... FOR EACH STATEMENT EXECUTE FUNCTION lease_guard_trigger(namespace, name); the namespace default may be left out.
+The writer shows a fencing token: by a call of lease_guard() in the same transaction, or in the setting lease.fencing_tokens (SET LOCAL for the transaction, SET for the session). The trigger then guards the lease as lease_guard() does.
+Errors: LS001 none of the tokens is current, or the lease is not valid; 55P03 could not tell; 39P01 wrong kind of trigger or arguments; the rest as lease_guard().';
+
+-- ---------------------------------------------------------------------------
 -- Who holds it?
 -- ---------------------------------------------------------------------------
 

@@ -8,8 +8,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -97,70 +95,6 @@ expires_in(TimestampTz expires_at, TimestampTz now, bool *isnull)
 }
 
 /*
- * Refuses at once what would fail later, or worse, only sometimes.
- */
-static void
-require_writable(const char *function)
-{
-	if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("cannot execute %s during recovery", function),
-				 errhint("Call it on the primary server.")));
-	PreventCommandIfReadOnly(function);
-}
-
-static text *
-get_text_arg(FunctionCallInfo fcinfo, int n, const char *what)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", what)));
-	return PG_GETARG_TEXT_PP(n);
-}
-
-static LeaseKey
-get_key_args(FunctionCallInfo fcinfo, int name, int namespace)
-{
-	LeaseKey	key;
-
-	key.name = get_text_arg(fcinfo, name, "lease name");
-	key.namespace = get_text_arg(fcinfo, namespace, "lease namespace");
-	lease_validate_name(key.name);
-	lease_validate_namespace(key.namespace);
-	return key;
-}
-
-static text *
-get_holder_arg(FunctionCallInfo fcinfo, int n)
-{
-	text	   *holder = get_text_arg(fcinfo, n, "lease holder");
-
-	lease_validate_holder(holder);
-	return holder;
-}
-
-/*
- * The token a caller insists on, or 0.  Tokens are positive.
- */
-static int64
-get_token_arg(FunctionCallInfo fcinfo, int n)
-{
-	int64		token;
-
-	if (PG_ARGISNULL(n))
-		return 0;
-	token = PG_GETARG_INT64(n);
-	if (token <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("fencing token must be greater than zero"),
-				 errhint("Pass the fencing_token that lease_acquire() returned.")));
-	return token;
-}
-
-/*
  * SQL: lease_acquire(name, holder, duration, namespace)
  */
 Datum
@@ -176,8 +110,8 @@ lease_acquire(PG_FUNCTION_ARGS)
 		{"lease_transitions", INT4OID},
 	};
 	static TupleDesc tupdesc = NULL;
-	LeaseKey	key = get_key_args(fcinfo, 0, 3);
-	text	   *holder = get_holder_arg(fcinfo, 1);
+	LeaseKey	key = lease_arg_key(fcinfo, 0, 3);
+	text	   *holder = lease_arg_holder(fcinfo, 1);
 	int32		duration_seconds;
 	LeaseStore *store;
 	LeaseStatus status;
@@ -193,7 +127,7 @@ lease_acquire(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("lease duration must not be null")));
 	duration_seconds = lease_ttl_seconds(PG_GETARG_INTERVAL_P(2));
-	require_writable("lease_acquire()");
+	lease_require_writable("lease_acquire()");
 
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
 	status = lease_election_acquire(store, &key, holder, duration_seconds, &row, &now);
@@ -234,9 +168,9 @@ lease_renew(PG_FUNCTION_ARGS)
 		{"expires_in", INTERVALOID},
 	};
 	static TupleDesc tupdesc = NULL;
-	LeaseKey	key = get_key_args(fcinfo, 0, 2);
-	text	   *holder = get_holder_arg(fcinfo, 1);
-	int64		token = get_token_arg(fcinfo, 3);
+	LeaseKey	key = lease_arg_key(fcinfo, 0, 2);
+	text	   *holder = lease_arg_holder(fcinfo, 1);
+	int64		token = lease_arg_token(fcinfo, 3);
 	LeaseStore *store;
 	LeaseStatus status;
 	LeaseRow	row;
@@ -245,7 +179,7 @@ lease_renew(PG_FUNCTION_ARGS)
 	Datum		values[lengthof(columns)];
 	bool		nulls[lengthof(columns)] = {false};
 
-	require_writable("lease_renew()");
+	lease_require_writable("lease_renew()");
 
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
 	status = lease_election_renew(store, &key, holder, token, &row, &now);
@@ -281,16 +215,16 @@ lease_release(PG_FUNCTION_ARGS)
 		{"holder_identity", TEXTOID},
 	};
 	static TupleDesc tupdesc = NULL;
-	LeaseKey	key = get_key_args(fcinfo, 0, 2);
-	text	   *holder = get_holder_arg(fcinfo, 1);
-	int64		token = get_token_arg(fcinfo, 3);
+	LeaseKey	key = lease_arg_key(fcinfo, 0, 2);
+	text	   *holder = lease_arg_holder(fcinfo, 1);
+	int64		token = lease_arg_token(fcinfo, 3);
 	LeaseStore *store;
 	LeaseStatus status;
 	LeaseRow	row;
 	Datum		values[lengthof(columns)];
 	bool		nulls[lengthof(columns)] = {false};
 
-	require_writable("lease_release()");
+	lease_require_writable("lease_release()");
 
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
 	status = lease_election_release(store, &key, holder, token, &row);
@@ -407,8 +341,8 @@ Datum
 lease_renew_all(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	text	   *holder = get_holder_arg(fcinfo, 0);
-	text	   *namespace = get_text_arg(fcinfo, 2, "lease namespace");
+	text	   *holder = lease_arg_holder(fcinfo, 0);
+	text	   *namespace = lease_arg_text(fcinfo, 2, "lease namespace");
 	LeaseStore *store;
 	LeaseStatus *statuses;
 	text	  **names = NULL;
@@ -418,7 +352,7 @@ lease_renew_all(PG_FUNCTION_ARGS)
 	lease_validate_namespace(namespace);
 	if (!PG_ARGISNULL(1))
 		count = get_names_arg(fcinfo, 1, &names);
-	require_writable("lease_renew_all()");
+	lease_require_writable("lease_renew_all()");
 	InitMaterializedSRF(fcinfo, 0);
 
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
@@ -476,7 +410,7 @@ current_holder(FunctionCallInfo fcinfo, const LeaseKey *key)
 Datum
 lease_holder(PG_FUNCTION_ARGS)
 {
-	LeaseKey	key = get_key_args(fcinfo, 0, 1);
+	LeaseKey	key = lease_arg_key(fcinfo, 0, 1);
 	text	   *holder = current_holder(fcinfo, &key);
 
 	if (holder == NULL)
@@ -490,8 +424,8 @@ lease_holder(PG_FUNCTION_ARGS)
 Datum
 lease_is_held(PG_FUNCTION_ARGS)
 {
-	LeaseKey	key = get_key_args(fcinfo, 0, 2);
-	text	   *wanted = PG_ARGISNULL(1) ? NULL : get_holder_arg(fcinfo, 1);
+	LeaseKey	key = lease_arg_key(fcinfo, 0, 2);
+	text	   *wanted = PG_ARGISNULL(1) ? NULL : lease_arg_holder(fcinfo, 1);
 	text	   *holder = current_holder(fcinfo, &key);
 
 	PG_RETURN_BOOL(holder != NULL &&

@@ -46,8 +46,9 @@ is_free(const LeaseRow *row)
 }
 
 /*
- * May this holder, under this token (0: any), renew the lease, or if it need not
- * be valid any more, release it?  LEASE_RENEWED stands for yes; else the reason.
+ * May this holder (NULL: any), under this token (0: any), renew the lease, or
+ * if it need not be valid any more, release it?  LEASE_RENEWED stands for yes;
+ * else the reason.
  */
 static LeaseStatus
 check_mine(const LeaseRow *row, const text *holder, int64 token,
@@ -55,7 +56,8 @@ check_mine(const LeaseRow *row, const text *holder, int64 token,
 {
 	if (is_free(row))
 		return LEASE_FREE;
-	if (!is_held_by(row, holder) || (token != 0 && token != row->fencing_token))
+	if ((holder != NULL && !is_held_by(row, holder)) ||
+		(token != 0 && token != row->fencing_token))
 		return LEASE_HELD;
 	if (must_be_valid && !lease_ttl_is_valid(row, now))
 		return LEASE_EXPIRED;
@@ -250,4 +252,45 @@ lease_election_release(LeaseStore *store, const LeaseKey *key, text *holder,
 	row->fencing_token = lease_store_issue_token(store);
 	lease_store_update(store, key, row);
 	return LEASE_RELEASED;
+}
+
+/*
+ * Ties the transaction to a token: from LEASE_RENEWED on until it ends, nobody
+ * can end the holding, while its holder can renew.  Otherwise the reason, with
+ * which the caller must raise an error: guards that are refused and go on would
+ * keep their locks, and could together keep a takeover out for ever.  row is
+ * not set with LEASE_MISSING and LEASE_BUSY.
+ */
+LeaseStatus
+lease_election_guard(LeaseStore *store, const LeaseKey *key, int64 token,
+					 LeaseRow *row)
+{
+	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		LeaseLockResult result;
+		LeaseStatus status;
+
+		if (!lease_store_read(store, key, row))
+			return LEASE_MISSING;
+		status = check_mine(row, NULL, token, true, now);
+		if (status != LEASE_RENEWED)
+			return status;
+
+		result = lease_store_lock(store, key, LockTupleKeyShare, row);
+		if (result == LEASE_LOCK_BUSY)
+			return LEASE_BUSY;
+		if (result == LEASE_LOCK_STALE)
+			continue;
+
+		/*
+		 * The token stays from here on.  Whether the lease is still valid
+		 * says its newest version, which may be a later one than was locked.
+		 */
+		now = GetCurrentTimestamp();
+		if (!lease_store_read(store, key, row))
+			return LEASE_MISSING;
+		return check_mine(row, NULL, token, true, now);
+	}
+	return LEASE_BUSY;
 }

@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "lease.h"
 #include "compat.h"
 
 PG_MODULE_MAGIC;
@@ -16,6 +17,8 @@ void		_PG_init(void);
 void
 _PG_init(void)
 {
-	/* There are no settings yet; a misspelled lease.* shall not pass. */
+	lease_guard_init();
+
+	/* A misspelled lease.* shall not pass. */
 	MarkGUCPrefixReserved("lease");
 }

@@ -6,6 +6,7 @@
  * Who may call whom (arrows only point down):
  *
  *		api.c			SQL functions that acquire, renew, release, ask
+ *		guard.c			SQL functions that tie a transaction to a token
  *		election.c		who gets the lease: client-go's rules
  *		store.c			the table: finds it and chooses the way to its rows
  *		store_heap.c	... directly, where nothing is bypassed by it
@@ -13,6 +14,7 @@
  *		trigger.c		rows written by hand
  *		token.c			fencing tokens
  *		ttl.c			time arithmetic
+ *		args.c			arguments of the SQL functions
  *		validate.c		Kubernetes' rules for names, labels and so on
  *		kubernetes.c	names and words of Kubernetes
  */
@@ -28,6 +30,9 @@
 #define LEASE_TABLE "lease"
 #define LEASE_TOKEN_SEQUENCE "lease_fencing_token_seq"
 #define LEASE_TRIGGER "lease_on_write"
+
+/* No: the caller does not hold the lease, or not under this token. */
+#define ERRCODE_LEASE_NOT_HELD MAKE_SQLSTATE('L', 'S', '0', '0', '1')
 
 /* An absent time: NULL in the row. Rows hold finite times only. */
 #define LEASE_NO_TIME DT_NOBEGIN
@@ -92,6 +97,9 @@ extern LeaseStatus lease_election_release(LeaseStore *store, const LeaseKey *key
 										  text *holder, int64 token,
 										  LeaseRow *row);
 
+extern LeaseStatus lease_election_guard(LeaseStore *store, const LeaseKey *key,
+										int64 token, LeaseRow *row);
+
 /* store.c */
 extern LeaseStore *lease_store_open(Oid funcid, bool for_write);
 extern void lease_store_close(LeaseStore *store);
@@ -118,6 +126,16 @@ extern int32 lease_ttl_seconds(const Interval *duration);
 extern TimestampTz lease_ttl_expires_at(const LeaseRow *row);
 extern bool lease_ttl_is_valid(const LeaseRow *row, TimestampTz now);
 extern int64 lease_ttl_next_resource_version(int64 old, TimestampTz now);
+
+/* args.c */
+extern void lease_require_writable(const char *function);
+extern text *lease_arg_text(FunctionCallInfo fcinfo, int n, const char *what);
+extern LeaseKey lease_arg_key(FunctionCallInfo fcinfo, int name, int namespace);
+extern text *lease_arg_holder(FunctionCallInfo fcinfo, int n);
+extern int64 lease_arg_token(FunctionCallInfo fcinfo, int n);
+
+/* guard.c */
+extern void lease_guard_init(void);
 
 /* validate.c */
 extern void lease_validate_name(const text *name);

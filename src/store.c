@@ -35,6 +35,7 @@
 #include "optimizer/optimizer.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -44,6 +45,9 @@
 
 #include "store.h"
 #include "compat.h"
+
+/* How long a guard may wait where it cannot skip, in milliseconds. */
+#define GUARD_LOCK_TIMEOUT 100
 
 static LeaseTable table_cache;
 
@@ -331,17 +335,8 @@ lease_store_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 		(!store->filtered || lease_sql_may_read(store, key));
 }
 
-/*
- * Locks the version that lease_store_read() has just read, if it still is the
- * newest.  Never waits.  With LEASE_LOCK_OK, row is current; it may then differ
- * from what was read, so decide again.
- *
- * LockTupleNoKeyExclusive to renew: goes together with FOR KEY SHARE.
- * LockTupleExclusive for all that ends a holding, and so takes a new token.
- */
-LeaseLockResult
-lease_store_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
-				 LeaseRow *row)
+static LeaseLockResult
+lock_row(LeaseStore *store, const LeaseKey *key, LockTupleMode mode, LeaseRow *row)
 {
 	if (mode == LockTupleExclusive && !lease_token_lock(store->table->relid))
 		return LEASE_LOCK_BUSY;
@@ -350,6 +345,44 @@ lease_store_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 	if (store->filtered && !lease_sql_may_lock(store, key, mode))
 		return lease_store_read(store, key, row) ? LEASE_LOCK_BUSY : LEASE_LOCK_STALE;
 	return lease_heap_lock(store, mode, row);
+}
+
+/*
+ * Locks the version that lease_store_read() has just read, if it still is the
+ * newest.  Never waits.  With LEASE_LOCK_OK, row is current; it may then differ
+ * from what was read, so decide again.
+ *
+ * LockTupleKeyShare to guard: keeps the key, and so the token, as it is.
+ * LockTupleNoKeyExclusive to renew: goes together with LockTupleKeyShare.
+ * LockTupleExclusive for all that ends a holding, and so takes a new token.
+ */
+LeaseLockResult
+lease_store_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
+				 LeaseRow *row)
+{
+	LeaseLockResult result;
+	int			lock_timeout = LockTimeout;
+
+	if (mode != LockTupleKeyShare)
+		return lock_row(store, key, mode, row);
+
+	/*
+	 * A guard locks the version that a renewal in progress is writing, too.
+	 * Skipping does not extend to that: if a third transaction is just ending
+	 * the holding there, heap_lock_tuple() waits for it.  Not for long.
+	 */
+	if (LockTimeout == 0 || LockTimeout > GUARD_LOCK_TIMEOUT)
+		LockTimeout = GUARD_LOCK_TIMEOUT;
+	PG_TRY();
+	{
+		result = lock_row(store, key, mode, row);
+	}
+	PG_FINALLY();
+	{
+		LockTimeout = lock_timeout;
+	}
+	PG_END_TRY();
+	return result;
 }
 
 /*

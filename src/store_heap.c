@@ -100,6 +100,9 @@ lease_heap_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
  * Locks exactly the version that was read.  If it is not the newest any more,
  * nothing is locked: a caller who lost the race must not keep the winner's row
  * from being renewed until the end of his transaction.
+ *
+ * LockTupleKeyShare is different: a version that was only renewed since is as
+ * good as the newest, and those up to the newest are locked with it.
  */
 LeaseLockResult
 lease_heap_lock(LeaseStore *store, LockTupleMode mode, LeaseRow *row)
@@ -109,11 +112,13 @@ lease_heap_lock(LeaseStore *store, LockTupleMode mode, LeaseRow *row)
 	TM_Result	result;
 
 	/*
-	 * No flags: both would lock newer versions, too, the one even when it
-	 * then reports that this one is outdated.
+	 * Otherwise no flags: both would lock newer versions, too, the one even
+	 * when it then reports that this one is outdated.
 	 */
 	result = table_tuple_lock(store->rel, &tid, store->snapshot, store->locked,
-							  GetCurrentCommandId(false), mode, LockWaitSkip, 0, &tmfd);
+							  GetCurrentCommandId(false), mode, LockWaitSkip,
+							  mode == LockTupleKeyShare ? TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS : 0,
+							  &tmfd);
 	switch (result)
 	{
 		case TM_Ok:

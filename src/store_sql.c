@@ -27,6 +27,7 @@
 typedef enum Statement
 {
 	READ,
+	LOCK_KEY_SHARE,
 	LOCK_NO_KEY,
 	LOCK_EXCLUSIVE,
 	RENEW,
@@ -39,6 +40,7 @@ typedef enum Statement
 /* %s is the table. */
 static const char *const statement_text[STATEMENTS] = {
 	[READ] = ROW BY_KEY,
+	[LOCK_KEY_SHARE] = ROW BY_KEY " FOR KEY SHARE SKIP LOCKED",
 	[LOCK_NO_KEY] = ROW BY_KEY " FOR NO KEY UPDATE SKIP LOCKED",
 	[LOCK_EXCLUSIVE] = ROW BY_KEY " FOR UPDATE SKIP LOCKED",
 	[RENEW] = "UPDATE ONLY %s SET lease_duration_seconds = $3, renew_time = $4" BY_KEY,
@@ -68,6 +70,7 @@ static Oid	parameter_types[] = {
 
 static const int parameter_count[STATEMENTS] = {
 	[READ] = 2,
+	[LOCK_KEY_SHARE] = 2,
 	[LOCK_NO_KEY] = 2,
 	[LOCK_EXCLUSIVE] = 2,
 	[RENEW] = 4,
@@ -95,7 +98,15 @@ forget_plans(const LeaseTable *table)
 static Statement
 lock_statement(LockTupleMode mode)
 {
-	return mode == LockTupleExclusive ? LOCK_EXCLUSIVE : LOCK_NO_KEY;
+	switch (mode)
+	{
+		case LockTupleKeyShare:
+			return LOCK_KEY_SHARE;
+		case LockTupleNoKeyExclusive:
+			return LOCK_NO_KEY;
+		default:
+			return LOCK_EXCLUSIVE;
+	}
 }
 
 /*
