@@ -66,6 +66,12 @@ CREATE TABLE lease (
 	lease_transitions      integer,
 	strategy               text COLLATE "C",
 	preferred_holder       text COLLATE "C",
+	-- Not of Kubernetes: what a holding began with, and what keeps a lease back
+	-- that nobody holds.
+	held_since             timestamptz,
+	lock_delay_seconds     integer,
+	not_before             timestamptz,
+	reserved_for           text COLLATE "C",
 	fencing_token          bigint           NOT NULL,
 
 	-- What a renewal changes, side by side: WAL has all from the first changed
@@ -87,6 +93,7 @@ CREATE TABLE lease (
 	CONSTRAINT lease_finalizers_check CHECK (lease_valid_finalizers(finalizers)),
 	CONSTRAINT lease_lease_duration_seconds_check CHECK (lease_duration_seconds > 0),
 	CONSTRAINT lease_lease_transitions_check CHECK (lease_transitions >= 0),
+	CONSTRAINT lease_lock_delay_seconds_check CHECK (lock_delay_seconds >= 0),
 	CONSTRAINT lease_strategy_check CHECK (lease_valid_strategy(strategy)),
 	CONSTRAINT lease_preferred_holder_check CHECK
 		(coalesce(preferred_holder, '') = '' OR coalesce(strategy, '') <> ''),
@@ -116,6 +123,10 @@ COMMENT ON COLUMN lease.renew_time IS 'spec.renewTime: when the holder last rene
 COMMENT ON COLUMN lease.lease_transitions IS 'spec.leaseTransitions: how often the lease went from one holder to another, counted as client-go does';
 COMMENT ON COLUMN lease.strategy IS 'spec.strategy of coordinated leader election; kept, not acted upon';
 COMMENT ON COLUMN lease.preferred_holder IS 'spec.preferredHolder of coordinated leader election; kept, not acted upon';
+COMMENT ON COLUMN lease.held_since IS 'since when the lease is held under its fencing token; unlike acquire_time it also changes when the same holder acquires anew what it had lost';
+COMMENT ON COLUMN lease.lock_delay_seconds IS 'when the holding expires, nobody but its holder may acquire the lease for so many seconds';
+COMMENT ON COLUMN lease.not_before IS 'a lease that is not held can be acquired from then on, by the one it is reserved for at any time';
+COMMENT ON COLUMN lease.reserved_for IS 'who may acquire the lease before not_before: the successor named in lease_handover()';
 COMMENT ON COLUMN lease.fencing_token IS 'grows with every grant and every end of a holding, never repeats for a name; give it to whatever the holder writes to';
 COMMENT ON CONSTRAINT lease_pkey ON lease IS 'namespaces are independent of each other: no key spans two of them';
 COMMENT ON CONSTRAINT lease_fencing_token_key ON lease IS 'makes every change of the token a key update, which conflicts with FOR KEY SHARE';
@@ -127,6 +138,7 @@ COMMENT ON CONSTRAINT lease_owner_references_check ON lease IS 'metadata.ownerRe
 COMMENT ON CONSTRAINT lease_finalizers_check ON lease IS 'metadata.finalizers: qualified names';
 COMMENT ON CONSTRAINT lease_lease_duration_seconds_check ON lease IS 'spec.leaseDurationSeconds must be greater than 0';
 COMMENT ON CONSTRAINT lease_lease_transitions_check ON lease IS 'spec.leaseTransitions must be greater than or equal to 0';
+COMMENT ON CONSTRAINT lease_lock_delay_seconds_check ON lease IS 'a delay is not negative';
 COMMENT ON CONSTRAINT lease_strategy_check ON lease IS 'spec.strategy: OldestEmulationVersion or a name with a domain';
 COMMENT ON CONSTRAINT lease_preferred_holder_check ON lease IS 'spec.preferredHolder may only be given together with a strategy';
 COMMENT ON CONSTRAINT lease_fencing_token_check ON lease IS 'tokens start at 1';
@@ -148,6 +160,48 @@ COMMENT ON TRIGGER lease_on_write ON lease IS
 'keeps rows honest that are written by hand; renewals by lease_renew() need no check and pass it by';
 
 -- ---------------------------------------------------------------------------
+-- Who held it, and when
+-- ---------------------------------------------------------------------------
+
+CREATE TABLE lease_history (
+	namespace       text COLLATE "C" NOT NULL,
+	name            text COLLATE "C" NOT NULL,
+	fencing_token   bigint           NOT NULL,
+	holder_identity text COLLATE "C" NOT NULL,
+	held_from       timestamptz      NOT NULL,
+	held_until      timestamptz      NOT NULL,
+	end_reason      text             NOT NULL,
+	CONSTRAINT lease_history_pkey PRIMARY KEY (namespace, name, fencing_token)
+);
+COMMENT ON TABLE lease_history IS
+'one row for each holding of a lease that has ended, written by the extension; lease_gc() forgets those older than lease.history_retention';
+COMMENT ON COLUMN lease_history.namespace IS 'namespace of the lease';
+COMMENT ON COLUMN lease_history.name IS 'name of the lease';
+COMMENT ON COLUMN lease_history.fencing_token IS 'the token of this holding';
+COMMENT ON COLUMN lease_history.holder_identity IS 'who held it';
+COMMENT ON COLUMN lease_history.held_from IS 'when it was acquired';
+COMMENT ON COLUMN lease_history.held_until IS 'when it was given up, or when it expired if that was earlier';
+COMMENT ON COLUMN lease_history.end_reason IS
+'released, handed over, taken over (it had expired and somebody else acquired it), expired (it had expired and the same holder acquired it anew), collected (lease_gc), session end, deleted or edited (by hand)';
+COMMENT ON CONSTRAINT lease_history_pkey ON lease_history IS 'a token is never issued twice for a name';
+
+-- held_until grows in the order of insertion, so this stays tiny.
+CREATE INDEX lease_history_held_until_idx ON lease_history USING brin (held_until);
+COMMENT ON INDEX lease_history_held_until_idx IS 'finds what is old enough to be forgotten';
+
+SELECT pg_catalog.pg_extension_config_dump('lease_history', '');
+
+CREATE FUNCTION lease_after_write() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_after_write() IS
+'trigger of table lease: records in lease_history a holding that has ended, and wakes who waits for the lease when the transaction has';
+
+CREATE TRIGGER lease_after_write AFTER INSERT OR UPDATE OR DELETE ON lease
+FOR EACH ROW EXECUTE FUNCTION lease_after_write();
+COMMENT ON TRIGGER lease_after_write ON lease IS
+'acts on the end of holdings only; renewals pass it by';
+
+-- ---------------------------------------------------------------------------
 -- Acquire, renew, release
 -- ---------------------------------------------------------------------------
 
@@ -156,6 +210,10 @@ CREATE FUNCTION lease_acquire(
 	holder text,
 	duration interval DEFAULT '15 s',
 	namespace text DEFAULT 'default',
+	wait interval DEFAULT '0',
+	hold_at_least interval DEFAULT '0',
+	lock_delay interval DEFAULT '0',
+	session boolean DEFAULT false,
 	OUT acquired boolean,
 	OUT status text,
 	OUT holder_identity text,
@@ -164,13 +222,17 @@ CREATE FUNCTION lease_acquire(
 	OUT expires_in interval,
 	OUT lease_transitions integer)
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION lease_acquire(text, text, interval, text) IS
-'Acquires a lease for holder, or renews it when holder has it already; makes the object when it is missing. Never waits.
+COMMENT ON FUNCTION lease_acquire(text, text, interval, text, interval, interval, interval, boolean) IS
+'Acquires a lease for holder, or renews it when holder has it already; makes the object when it is missing.
 duration: whole seconds, 1 s to 2147483647 s, default 15 s as in client-go.
-status: acquired (a new holding with a new fencing_token), renewed (mine already, same token), held (someone else''s until expires_at), busy (could not tell: another transaction has the row locked).
+wait: how long to wait for it, default not at all. Who waits is woken when the lease is released, handed over, deleted or has expired, first come, first served, and holds no lock meanwhile (see docs/reference.md about snapshots).
+hold_at_least: minimum hold time; released earlier, the lease stays reserved until then.
+lock_delay: whole seconds for which nobody but the holder may acquire the lease after it has expired; it can be acquired at once after a release.
+session: release the lease at once when this session ends, however it does; if the server crashes, the duration decides. The lease must still be renewed.
+status: acquired (a new holding with a new fencing_token), renewed (mine already, same token; hold_at_least and lock_delay stay as they were), held (someone else''s until expires_at), reserved (nobody''s, but kept back until expires_at), busy (could not tell: another transaction has the row locked).
 fencing_token is NULL unless acquired is true. The lease is yours when the transaction has committed.
 Rules for lease_transitions and acquire_time: client-go, tryAcquireOrRenew.
-Errors: 22004 NULL argument, 22023 empty name, namespace or holder or duration out of range, 42602 name or namespace with invalid syntax, 42622 name or namespace too long, 25006 read-only transaction or standby, 40001 changed since the snapshot of a REPEATABLE READ or SERIALIZABLE transaction, 42501 not permitted.';
+Errors: 22004 NULL argument, 22023 empty name, namespace or holder or interval out of range, 42602 name or namespace with invalid syntax, 42622 name or namespace too long, 25006 read-only transaction or standby, 40001 changed since the snapshot of a REPEATABLE READ or SERIALIZABLE transaction, 42501 not permitted.';
 
 CREATE FUNCTION lease_renew(
 	name text,
@@ -216,6 +278,23 @@ COMMENT ON FUNCTION lease_release(text, text, text, bigint) IS
 fencing_token: when given, it must be the current one.
 status: released, or why not: held (someone else''s, or another token is current), free (nobody''s), missing, busy (could not tell).
 Errors: as lease_acquire().';
+
+CREATE FUNCTION lease_handover(
+	name text,
+	holder text,
+	successor text,
+	namespace text DEFAULT 'default',
+	fencing_token bigint DEFAULT NULL,
+	reserve interval DEFAULT '15 s',
+	OUT handed_over boolean,
+	OUT status text,
+	OUT holder_identity text)
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_handover(text, text, text, text, bigint, interval) IS
+'Releases a lease as lease_release() does, but towards a named successor: for the time of reserve nobody else may acquire it (others hear reserved). A successor that waits in lease_acquire() is woken, whoever waits longer; afterwards everybody may have it.
+fencing_token: when given, it must be the current one.
+status: handed_over, or why not, as lease_release().
+Errors: as lease_acquire(); also 22023 for a successor that is the holder itself.';
 
 -- ---------------------------------------------------------------------------
 -- Fencing: the lease and the write it protects commit together
@@ -269,11 +348,53 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_is_held(text, text, text) IS
 'true if the lease is valid now and held by holder, or by anybody when holder is NULL; the same state and errors as lease_holder(). Not a guard: it holds for the moment of the call only.';
 
+CREATE FUNCTION lease_waiters()
+RETURNS TABLE (namespace text, name text, holder_identity text, pid integer, since timestamptz)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_waiters() IS
+'Who waits in lease_acquire() in this database, as far as the caller may see these sessions in pg_stat_activity; holder_identity is cut off after 128 bytes. The order of since is the order in which they will get the lease. Nothing unless the server has lease in shared_preload_libraries.';
+
+CREATE VIEW lease_holdings WITH (security_invoker = true) AS
+SELECT h.namespace,
+	   h.name,
+	   h.fencing_token,
+	   h.holder_identity,
+	   h.held_from,
+	   h.held_until,
+	   h.end_reason,
+	   tstzrange(h.held_from, h.held_until) AS held_during
+FROM lease_history h
+UNION ALL
+SELECT l.namespace,
+	   l.name,
+	   l.fencing_token,
+	   l.holder_identity,
+	   l.held_since,
+	   CASE WHEN e.expires_at <= c.now THEN e.expires_at END,
+	   CASE WHEN e.expires_at <= c.now THEN 'expired' END,
+	   tstzrange(l.held_since, CASE WHEN e.expires_at <= c.now THEN e.expires_at ELSE 'infinity' END)
+FROM lease l
+CROSS JOIN LATERAL (SELECT clock_timestamp() AS now) c
+CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds) AS expires_at) e
+WHERE e.expires_at IS NOT NULL AND l.held_since <= e.expires_at;
+
+COMMENT ON VIEW lease_holdings IS
+'who held which lease when, now and in the past: SELECT holder_identity FROM lease_holdings WHERE name = ... AND held_during @> timestamptz ...';
+COMMENT ON COLUMN lease_holdings.namespace IS 'namespace of the lease';
+COMMENT ON COLUMN lease_holdings.name IS 'name of the lease';
+COMMENT ON COLUMN lease_holdings.fencing_token IS 'the token of this holding';
+COMMENT ON COLUMN lease_holdings.holder_identity IS 'who held it, or holds it';
+COMMENT ON COLUMN lease_holdings.held_from IS 'when it was acquired';
+COMMENT ON COLUMN lease_holdings.held_until IS 'when the holding ended; NULL while it goes on';
+COMMENT ON COLUMN lease_holdings.end_reason IS 'why it ended, as in lease_history; NULL while it goes on';
+COMMENT ON COLUMN lease_holdings.held_during IS 'held_from to held_until, without the latter; to infinity while it goes on';
+
 CREATE VIEW lease_status WITH (security_invoker = true) AS
 SELECT l.namespace,
 	   l.name,
 	   l.holder_identity,
 	   CASE WHEN e.expires_at > c.now THEN 'held'
+			WHEN a.available_at > c.now THEN 'reserved'
 			WHEN l.holder_identity <> '' THEN 'expired'
 			ELSE 'free'
 	   END AS status,
@@ -281,22 +402,29 @@ SELECT l.namespace,
 	   c.now - l.renew_time AS renewed_ago,
 	   l.fencing_token,
 	   l.lease_transitions,
+	   coalesce(w.waiting, 0) AS waiting,
 	   make_interval(secs => l.lease_duration_seconds) AS duration,
 	   l.acquire_time,
 	   l.renew_time,
 	   e.expires_at,
+	   CASE WHEN a.available_at > c.now THEN a.available_at END AS reserved_until,
+	   CASE WHEN a.available_at > c.now THEN l.reserved_for END AS reserved_for,
 	   l.creation_timestamp,
 	   l.labels
 FROM lease l
+LEFT JOIN (SELECT namespace, name, count(*) AS waiting FROM lease_waiters() GROUP BY namespace, name) w
+	ON w.namespace = l.namespace AND w.name = l.name
 CROSS JOIN LATERAL (SELECT clock_timestamp() AS now) c
-CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds) AS expires_at) e;
+CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds) AS expires_at) e
+CROSS JOIN LATERAL (SELECT CASE WHEN e.expires_at > c.now THEN NULL ELSE
+	greatest(l.not_before, e.expires_at + make_interval(secs => l.lock_delay_seconds)) END AS available_at) a;
 
 COMMENT ON VIEW lease_status IS
 'who holds what, since when and until when, by the same rule of validity as lease_acquire()';
 COMMENT ON COLUMN lease_status.namespace IS 'namespace of the lease';
 COMMENT ON COLUMN lease_status.name IS 'name of the lease';
 COMMENT ON COLUMN lease_status.holder_identity IS 'who holds it or, when expired, last held it; empty after a release, NULL when never held';
-COMMENT ON COLUMN lease_status.status IS 'held, expired (its holder did not renew in time: anybody may acquire it), or free';
+COMMENT ON COLUMN lease_status.status IS 'held, expired (its holder did not renew in time: anybody may acquire it), reserved (nobody holds it, but it is kept back until reserved_until), or free';
 COMMENT ON COLUMN lease_status.expires_in IS 'time left; negative when expired, NULL when free';
 COMMENT ON COLUMN lease_status.renewed_ago IS 'time since the last renewal';
 COMMENT ON COLUMN lease_status.fencing_token IS 'the current fencing token';
@@ -305,8 +433,24 @@ COMMENT ON COLUMN lease_status.duration IS 'how long the lease is valid after a 
 COMMENT ON COLUMN lease_status.acquire_time IS 'since when the holder has it';
 COMMENT ON COLUMN lease_status.renew_time IS 'when the holder last renewed it';
 COMMENT ON COLUMN lease_status.expires_at IS 'when it expires unless renewed; NULL when free';
+COMMENT ON COLUMN lease_status.reserved_until IS 'nobody may acquire it earlier, except reserved_for, or if it has expired its last holder; NULL when it is not reserved';
+COMMENT ON COLUMN lease_status.reserved_for IS 'whom it was handed over to';
+COMMENT ON COLUMN lease_status.waiting IS 'how many wait for it, see lease_waiters()';
 COMMENT ON COLUMN lease_status.creation_timestamp IS 'when the object was made';
 COMMENT ON COLUMN lease_status.labels IS 'labels of the object';
+
+-- ---------------------------------------------------------------------------
+-- Collection
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION lease_gc(
+	OUT collected bigint,
+	OUT history_removed bigint)
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_gc() IS
+'Deletes the identity leases of API servers that have expired or never were valid (namespace kube-system, label k8s.io/component=kube-apiserver as in Kubernetes 1.26, or apiserver.kubernetes.io/identity=kube-apiserver as from 1.27 on), and forgets what is in lease_history longer than lease.history_retention. A lease that somebody has locked, guards or renews meanwhile is left. Never waits.
+collected: how many leases it deleted; history_removed: how many holdings it forgot.
+Errors: 42501 without DELETE on table lease, 25006 read-only transaction or standby, 40001 above READ COMMITTED.';
 
 -- ---------------------------------------------------------------------------
 -- Kubernetes: names and words

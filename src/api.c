@@ -23,6 +23,7 @@ PG_FUNCTION_INFO_V1(lease_acquire);
 PG_FUNCTION_INFO_V1(lease_renew);
 PG_FUNCTION_INFO_V1(lease_renew_all);
 PG_FUNCTION_INFO_V1(lease_release);
+PG_FUNCTION_INFO_V1(lease_handover);
 PG_FUNCTION_INFO_V1(lease_holder);
 PG_FUNCTION_INFO_V1(lease_is_held);
 
@@ -30,10 +31,12 @@ static const char *const status_names[] = {
 	[LEASE_ACQUIRED] = "acquired",
 	[LEASE_RENEWED] = "renewed",
 	[LEASE_RELEASED] = "released",
+	[LEASE_HANDED_OVER] = "handed_over",
 	[LEASE_HELD] = "held",
 	[LEASE_EXPIRED] = "expired",
 	[LEASE_FREE] = "free",
 	[LEASE_MISSING] = "missing",
+	[LEASE_RESERVED] = "reserved",
 	[LEASE_BUSY] = "busy",
 };
 
@@ -94,8 +97,37 @@ expires_in(TimestampTz expires_at, TimestampTz now, bool *isnull)
 	return IntervalPGetDatum(left);
 }
 
+/* An interval that must not be null. */
+static const Interval *
+get_interval_arg(FunctionCallInfo fcinfo, int n, const char *what)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", what)));
+	return PG_GETARG_INTERVAL_P(n);
+}
+
+static LeaseTerms
+get_terms_args(FunctionCallInfo fcinfo, int holder, int duration,
+			   int hold_at_least, int lock_delay)
+{
+	LeaseTerms	terms;
+
+	terms.holder = lease_arg_holder(fcinfo, holder);
+	terms.duration_seconds =
+		lease_ttl_duration(get_interval_arg(fcinfo, duration, "lease duration"));
+	terms.hold_at_least =
+		lease_ttl_microseconds(get_interval_arg(fcinfo, hold_at_least, "minimum hold time"),
+							   "minimum hold time");
+	terms.lock_delay_seconds =
+		lease_ttl_seconds(get_interval_arg(fcinfo, lock_delay, "lock delay"), "lock delay");
+	return terms;
+}
+
 /*
- * SQL: lease_acquire(name, holder, duration, namespace)
+ * SQL: lease_acquire(name, holder, duration, namespace, wait, hold_at_least,
+ *		lock_delay, session)
  */
 Datum
 lease_acquire(PG_FUNCTION_ARGS)
@@ -110,10 +142,10 @@ lease_acquire(PG_FUNCTION_ARGS)
 		{"lease_transitions", INT4OID},
 	};
 	static TupleDesc tupdesc = NULL;
+	Oid			funcid = fcinfo->flinfo->fn_oid;
 	LeaseKey	key = lease_arg_key(fcinfo, 0, 3);
-	text	   *holder = lease_arg_holder(fcinfo, 1);
-	int32		duration_seconds;
-	LeaseStore *store;
+	LeaseTerms	terms = get_terms_args(fcinfo, 1, 2, 5, 6);
+	int64		wait = lease_ttl_microseconds(get_interval_arg(fcinfo, 4, "wait"), "wait");
 	LeaseStatus status;
 	LeaseRow	row;
 	TimestampTz now;
@@ -122,25 +154,35 @@ lease_acquire(PG_FUNCTION_ARGS)
 	Datum		values[lengthof(columns)];
 	bool		nulls[lengthof(columns)] = {false};
 
-	if (PG_ARGISNULL(2))
+	if (PG_ARGISNULL(7))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("lease duration must not be null")));
-	duration_seconds = lease_ttl_seconds(PG_GETARG_INTERVAL_P(2));
+				 errmsg("session must not be null")));
 	lease_require_writable("lease_acquire()");
 
-	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
-	status = lease_election_acquire(store, &key, holder, duration_seconds, &row, &now);
-	lease_store_close(store);
+	if (wait > 0)
+		status = lease_wait_acquire(funcid, &key, &terms, wait, &row, &now);
+	else
+	{
+		LeaseStore *store = lease_store_open(funcid, true);
+
+		status = lease_election_acquire(store, &key, &terms, &row, &now);
+		lease_store_close(store);
+	}
 
 	acquired = status == LEASE_ACQUIRED || status == LEASE_RENEWED;
+	if (acquired && PG_GETARG_BOOL(7))
+		lease_session_bind(funcid, &key, &row);
+
 	values[0] = BoolGetDatum(acquired);
 	values[1] = PointerGetDatum(status_text(status));
 	if (status == LEASE_BUSY)
 		memset(&nulls[2], true, lengthof(columns) - 2);
 	else
 	{
-		expires_at = lease_ttl_expires_at(&row);
+		expires_at = status == LEASE_RESERVED ?
+			lease_ttl_available_at(&row, terms.holder) : lease_ttl_expires_at(&row);
+		nulls[2] = row.holder_identity == NULL;
 		values[2] = PointerGetDatum(row.holder_identity);
 		/* a loser has no business with the holder's token */
 		nulls[3] = !acquired;
@@ -204,6 +246,24 @@ lease_renew(PG_FUNCTION_ARGS)
 }
 
 /*
+ * The result of a call that gives a lease up.
+ */
+static Datum
+form_given_up(TupleDesc tupdesc, bool given_up, LeaseStatus status, const LeaseRow *row)
+{
+	bool		known = status != LEASE_BUSY && status != LEASE_MISSING &&
+		row->holder_identity != NULL;
+	Datum		values[] = {
+		BoolGetDatum(given_up),
+		PointerGetDatum(status_text(status)),
+		PointerGetDatum(known ? row->holder_identity : NULL),
+	};
+	bool		nulls[] = {false, false, !known};
+
+	return form_result(tupdesc, values, nulls);
+}
+
+/*
  * SQL: lease_release(name, holder, namespace, fencing_token)
  */
 Datum
@@ -221,29 +281,56 @@ lease_release(PG_FUNCTION_ARGS)
 	LeaseStore *store;
 	LeaseStatus status;
 	LeaseRow	row;
-	Datum		values[lengthof(columns)];
-	bool		nulls[lengthof(columns)] = {false};
 
 	lease_require_writable("lease_release()");
 
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
-	status = lease_election_release(store, &key, holder, token, &row);
+	status = lease_election_release(store, &key, holder, token, LEASE_ON_RELEASE, &row);
 	lease_store_close(store);
 
-	values[0] = BoolGetDatum(status == LEASE_RELEASED);
-	values[1] = PointerGetDatum(status_text(status));
-	nulls[2] = status == LEASE_BUSY || status == LEASE_MISSING ||
-		row.holder_identity == NULL;
-	if (!nulls[2])
-		values[2] = PointerGetDatum(row.holder_identity);
-	return form_result(result_type(&tupdesc, columns, lengthof(columns)), values, nulls);
+	return form_given_up(result_type(&tupdesc, columns, lengthof(columns)),
+						 status == LEASE_RELEASED, status, &row);
+}
+
+/*
+ * SQL: lease_handover(name, holder, successor, namespace, fencing_token, reserve)
+ */
+Datum
+lease_handover(PG_FUNCTION_ARGS)
+{
+	static const ResultColumn columns[] = {
+		{"handed_over", BOOLOID},
+		{"status", TEXTOID},
+		{"holder_identity", TEXTOID},
+	};
+	static TupleDesc tupdesc = NULL;
+	LeaseKey	key = lease_arg_key(fcinfo, 0, 3);
+	text	   *holder = lease_arg_holder(fcinfo, 1);
+	text	   *successor = lease_arg_holder(fcinfo, 2);
+	int64		token = lease_arg_token(fcinfo, 4);
+	int64		reserve = lease_ttl_microseconds(get_interval_arg(fcinfo, 5, "reserve"),
+												 "reserve");
+	LeaseStore *store;
+	LeaseStatus status;
+	LeaseRow	row;
+
+	if (lease_text_equal(holder, successor))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("lease cannot be handed over to its own holder")));
+	lease_require_writable("lease_handover()");
+
+	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
+	status = lease_election_handover(store, &key, holder, token, successor, reserve, &row);
+	lease_store_close(store);
+
+	return form_given_up(result_type(&tupdesc, columns, lengthof(columns)),
+						 status == LEASE_HANDED_OVER, status, &row);
 }
 
 static int
-compare_texts(const void *a, const void *b)
+compare_texts(const text *x, const text *y)
 {
-	const text *x = *(text *const *) a;
-	const text *y = *(text *const *) b;
 	int			xlen = VARSIZE_ANY_EXHDR(x);
 	int			ylen = VARSIZE_ANY_EXHDR(y);
 	int			result = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), Min(xlen, ylen));
@@ -251,12 +338,18 @@ compare_texts(const void *a, const void *b)
 	return result != 0 ? result : (xlen > ylen) - (xlen < ylen);
 }
 
+static int
+compare_names(const void *a, const void *b)
+{
+	return compare_texts(((const LeaseKey *) a)->name, ((const LeaseKey *) b)->name);
+}
+
 /*
- * The names in an array, checked, sorted as the primary key sorts them, each
- * once.
+ * The leases whose names are in an array, checked, in the order of the primary
+ * key, each once.
  */
 static int
-get_names_arg(FunctionCallInfo fcinfo, int n, text ***names)
+get_names_arg(FunctionCallInfo fcinfo, int n, text *namespace, LeaseKey **keys)
 {
 	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(n);
 	Datum	   *elements;
@@ -270,22 +363,23 @@ get_names_arg(FunctionCallInfo fcinfo, int n, text ***names)
 				 errmsg("array of lease names must have one dimension")));
 
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
-	*names = palloc(Max(count, 1) * sizeof(text *));
+	*keys = palloc(Max(count, 1) * sizeof(LeaseKey));
 	for (int i = 0; i < count; i++)
 	{
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("lease name must not be null")));
-		(*names)[i] = DatumGetTextPP(elements[i]);
-		lease_validate_name((*names)[i]);
+		(*keys)[i].namespace = namespace;
+		(*keys)[i].name = DatumGetTextPP(elements[i]);
+		lease_validate_name((*keys)[i].name);
 	}
 
-	qsort(*names, count, sizeof(text *), compare_texts);
+	qsort(*keys, count, sizeof(LeaseKey), compare_names);
 	for (int i = 0; i < count; i++)
 	{
-		if (i == 0 || !lease_text_equal((*names)[i], (*names)[unique - 1]))
-			(*names)[unique++] = (*names)[i];
+		if (i == 0 || !lease_text_equal((*keys)[i].name, (*keys)[unique - 1].name))
+			(*keys)[unique++] = (*keys)[i];
 	}
 	return unique;
 }
@@ -305,12 +399,12 @@ put_count(ReturnSetInfo *rsinfo, LeaseStatus status, int64 count, text *name)
 }
 
 /*
- * Renews the leases one by one, with statuses[i] what became of names[i].
+ * Renews the leases one by one, with statuses[i] what became of keys[i].
  * Returns how many were renewed.
  */
 static int64
-renew_names(LeaseStore *store, text *namespace, text *holder, int count,
-			text **names, LeaseStatus *statuses)
+renew_keys(LeaseStore *store, text *holder, int count, const LeaseKey *keys,
+		   LeaseStatus *statuses)
 {
 	MemoryContext each = AllocSetContextCreate(CurrentMemoryContext,
 											   "lease_renew_all", ALLOCSET_SMALL_SIZES);
@@ -319,12 +413,11 @@ renew_names(LeaseStore *store, text *namespace, text *holder, int count,
 
 	for (int i = 0; i < count; i++)
 	{
-		LeaseKey	key = {namespace, names[i]};
 		LeaseRow	row;
 		TimestampTz now;
 
 		CHECK_FOR_INTERRUPTS();
-		statuses[i] = lease_election_renew(store, &key, holder, 0, &row, &now);
+		statuses[i] = lease_election_renew(store, &keys[i], holder, 0, &row, &now);
 		if (statuses[i] == LEASE_RENEWED)
 			renewed++;
 		MemoryContextReset(each);
@@ -345,13 +438,13 @@ lease_renew_all(PG_FUNCTION_ARGS)
 	text	   *namespace = lease_arg_text(fcinfo, 2, "lease namespace");
 	LeaseStore *store;
 	LeaseStatus *statuses;
-	text	  **names = NULL;
+	LeaseKey   *keys = NULL;
 	int			count = 0;
 	int64		renewed;
 
 	lease_validate_namespace(namespace);
 	if (!PG_ARGISNULL(1))
-		count = get_names_arg(fcinfo, 1, &names);
+		count = get_names_arg(fcinfo, 1, namespace, &keys);
 	lease_require_writable("lease_renew_all()");
 	InitMaterializedSRF(fcinfo, 0);
 
@@ -363,18 +456,18 @@ lease_renew_all(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 					 errmsg("could not find the leases of the holder because the table is locked"),
 					 errhint("Try again, or pass the names.")));
-		count = lease_store_names_of_holder(store, namespace, holder, &names);
+		count = lease_store_keys_of_holder(store, namespace, holder, &keys);
 	}
 
 	statuses = palloc(Max(count, 1) * sizeof(LeaseStatus));
-	renewed = renew_names(store, namespace, holder, count, names, statuses);
+	renewed = renew_keys(store, holder, count, keys, statuses);
 	lease_store_close(store);
 
 	put_count(rsinfo, LEASE_RENEWED, renewed, NULL);
 	for (int i = 0; i < count; i++)
 	{
 		if (statuses[i] != LEASE_RENEWED)
-			put_count(rsinfo, statuses[i], 1, names[i]);
+			put_count(rsinfo, statuses[i], 1, keys[i].name);
 	}
 	return (Datum) 0;
 }

@@ -25,6 +25,12 @@ typedef bool TU_UpdateIndexes;
 #if PG_VERSION_NUM < 170000
 /* Intervals had no infinity. */
 #define INTERVAL_NOT_FINITE(i) false
+#define MyProcNumber (MyProc->pgprocno)
+/* Extensions could name LWLocks, at server start, but no wait events. */
+#define lease_wait_event(name, preloaded) \
+	((preloaded) ? PG_WAIT_LWLOCK | GetNamedLWLockTranche(name)->lock.tranche : PG_WAIT_EXTENSION)
+#else
+#define lease_wait_event(name, preloaded) WaitEventExtensionNew(name)
 #endif
 
 #if PG_VERSION_NUM < 180000
@@ -33,5 +39,8 @@ typedef bool TU_UpdateIndexes;
 #define index_beginscan(heap, index, snapshot, instrument, nkeys, norderbys) \
 	index_beginscan(heap, index, snapshot, nkeys, norderbys)
 #endif
+
+/* libpq/libpq.h needs the headers of all libraries that the server was built with. */
+extern bool pq_check_connection(void);
 
 #endif							/* LEASE_COMPAT_H */

@@ -98,6 +98,20 @@ lock_mine(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 }
 
 /*
+ * Sets what a new holding begins with.
+ */
+static void
+begin_holding(LeaseRow *row, const LeaseTerms *terms, TimestampTz now)
+{
+	row->holder_identity = terms->holder;
+	row->lease_duration_seconds = terms->duration_seconds;
+	row->renew_time = now;
+	row->lock_delay_seconds = terms->lock_delay_seconds;
+	row->not_before = terms->hold_at_least > 0 ? lease_ttl_after(now, terms->hold_at_least) : LEASE_NO_TIME;
+	row->reserved_for = NULL;
+}
+
+/*
  * Makes the row one that says: held by holder from now on.
  *
  * client-go: acquire_time and lease_transitions stay if the record names the
@@ -105,21 +119,23 @@ lock_mine(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
  * from a released lease.  Only a new object starts at 0.
  */
 static void
-grant(LeaseStore *store, LeaseRow *row, text *holder, int32 duration_seconds,
+grant(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTerms *terms,
 	  TimestampTz now)
 {
-	if (!is_held_by(row, holder))
+	LeaseReason reason = LEASE_ON_EXPIRY;
+
+	if (!is_held_by(row, terms->holder))
 	{
+		reason = LEASE_ON_TAKEOVER;
 		row->acquire_time = now;
 		if (row->lease_transitions == LEASE_NO_TRANSITIONS)
 			row->lease_transitions = 1;
 		else if (row->lease_transitions < PG_INT32_MAX)
 			row->lease_transitions++;
 	}
-	row->holder_identity = holder;
-	row->lease_duration_seconds = duration_seconds;
-	row->renew_time = now;
+	begin_holding(row, terms, now);
 	row->fencing_token = lease_store_issue_token(store);
+	lease_store_update(store, key, row, reason);
 }
 
 /*
@@ -141,21 +157,48 @@ extend(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
  * Makes the object, held by holder from now on.
  */
 static LeaseLockResult
-create(LeaseStore *store, const LeaseKey *key, text *holder,
-	   int32 duration_seconds, LeaseRow *row, TimestampTz now)
+create(LeaseStore *store, const LeaseKey *key, const LeaseTerms *terms,
+	   LeaseRow *row, TimestampTz now)
 {
-	row->holder_identity = holder;
-	row->lease_duration_seconds = duration_seconds;
+	begin_holding(row, terms, now);
 	row->acquire_time = now;
-	row->renew_time = now;
 	row->lease_transitions = 0;
 	return lease_store_insert(store, key, row);
 }
 
 /*
- * The three operations below take a store that is NULL, if DDL had the table
+ * May holder have the lease, or have it for longer?  LEASE_ACQUIRED and
+ * LEASE_RENEWED stand for yes; else the reason.
+ */
+static LeaseStatus
+check_free(const LeaseRow *row, const text *holder, TimestampTz now)
+{
+	if (lease_ttl_is_valid(row, now))
+		return is_held_by(row, holder) ? LEASE_RENEWED : LEASE_HELD;
+	if (now < lease_ttl_available_at(row, holder))
+		return LEASE_RESERVED;
+	return LEASE_ACQUIRED;
+}
+
+/*
+ * The operations below take a store that is NULL, if DDL had the table
  * locked, and then answer LEASE_BUSY.
  */
+
+/*
+ * What lease_election_acquire() would try to do now, without doing it.
+ */
+LeaseStatus
+lease_election_look(LeaseStore *store, const LeaseKey *key, text *holder,
+					LeaseRow *row, TimestampTz *now)
+{
+	if (store == NULL)
+		return LEASE_BUSY;
+	*now = GetCurrentTimestamp();
+	if (!lease_store_read(store, key, row))
+		return LEASE_MISSING;
+	return check_free(row, holder, *now);
+}
 
 /*
  * Acquires the lease, or renews it if holder has it already.  Whatever comes
@@ -163,52 +206,44 @@ create(LeaseStore *store, const LeaseKey *key, text *holder,
  * LEASE_BUSY.
  */
 LeaseStatus
-lease_election_acquire(LeaseStore *store, const LeaseKey *key, text *holder,
-					   int32 duration_seconds, LeaseRow *row, TimestampTz *now)
+lease_election_acquire(LeaseStore *store, const LeaseKey *key,
+					   const LeaseTerms *terms, LeaseRow *row, TimestampTz *now)
 {
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
 		LeaseLockResult result;
-		LockTupleMode mode;
+		LeaseStatus wanted = lease_election_look(store, key, terms->holder, row, now);
+		LeaseStatus status;
 
-		*now = GetCurrentTimestamp();
-		if (!lease_store_read(store, key, row))
+		if (wanted == LEASE_HELD || wanted == LEASE_RESERVED)
+			return wanted;
+		if (wanted == LEASE_MISSING)
 		{
 			*now = GetCurrentTimestamp();
-			result = create(store, key, holder, duration_seconds, row, *now);
+			result = create(store, key, terms, row, *now);
 			if (result == LEASE_LOCK_OK)
 				return LEASE_ACQUIRED;
-			if (result == LEASE_LOCK_BUSY)
-				return LEASE_BUSY;
-			continue;
 		}
-
-		mode = LockTupleExclusive;
-		if (lease_ttl_is_valid(row, *now))
-		{
-			if (!is_held_by(row, holder))
-				return LEASE_HELD;
-			mode = LockTupleNoKeyExclusive;
-		}
-		result = lease_store_lock(store, key, mode, row);
+		else
+			result = lease_store_lock(store, key,
+									  wanted == LEASE_RENEWED ? LockTupleNoKeyExclusive : LockTupleExclusive,
+									  row);
 		if (result == LEASE_LOCK_BUSY)
 			return LEASE_BUSY;
 		if (result == LEASE_LOCK_STALE)
 			continue;
 
 		*now = GetCurrentTimestamp();
-		if (!lease_ttl_is_valid(row, *now))
+		status = check_free(row, terms->holder, *now);
+		if (status == LEASE_ACQUIRED)
 		{
-			if (mode != LockTupleExclusive)
+			if (wanted != LEASE_ACQUIRED)
 				continue;		/* ran out since: that takes the stronger lock */
-			grant(store, row, holder, duration_seconds, *now);
-			lease_store_update(store, key, row);
-			return LEASE_ACQUIRED;
+			grant(store, key, row, terms, *now);
 		}
-		if (!is_held_by(row, holder))
-			return LEASE_HELD;
-		extend(store, key, row, duration_seconds, *now);
-		return LEASE_RENEWED;
+		else if (status == LEASE_RENEWED)
+			extend(store, key, row, terms->duration_seconds, *now);
+		return status;
 	}
 	return LEASE_BUSY;
 }
@@ -231,12 +266,29 @@ lease_election_renew(LeaseStore *store, const LeaseKey *key, text *holder,
 }
 
 /*
+ * Makes a locked row one that nobody holds.  Writes what client-go's release()
+ * writes; what still keeps the lease from being acquired stays or is set by the
+ * caller.
+ */
+static void
+end_holding(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
+			LeaseReason reason, TimestampTz now)
+{
+	row->holder_identity = cstring_to_text("");
+	row->lease_duration_seconds = LEASE_RELEASED_DURATION;
+	row->acquire_time = now;
+	row->renew_time = now;
+	row->lock_delay_seconds = 0;
+	row->fencing_token = lease_store_issue_token(store);
+	lease_store_update(store, key, row, reason);
+}
+
+/*
  * Gives the lease up, valid or not, and ends its token.  token 0 means any.
- * Writes what client-go's release() writes.
  */
 LeaseStatus
 lease_election_release(LeaseStore *store, const LeaseKey *key, text *holder,
-					   int64 token, LeaseRow *row)
+					   int64 token, LeaseReason reason, LeaseRow *row)
 {
 	TimestampTz now;
 	LeaseStatus status = lock_mine(store, key, LockTupleExclusive,
@@ -245,13 +297,63 @@ lease_election_release(LeaseStore *store, const LeaseKey *key, text *holder,
 	if (status != LEASE_RENEWED)
 		return status;
 
-	row->holder_identity = cstring_to_text("");
-	row->lease_duration_seconds = LEASE_RELEASED_DURATION;
-	row->acquire_time = now;
-	row->renew_time = now;
-	row->fencing_token = lease_store_issue_token(store);
-	lease_store_update(store, key, row);
+	if (row->not_before <= now)
+		row->not_before = LEASE_NO_TIME;
+	end_holding(store, key, row, reason, now);
 	return LEASE_RELEASED;
+}
+
+/*
+ * Gives the lease up, and lets nobody but successor have it for so many
+ * microseconds.  That is the holder's decision: it overrides a minimum hold.
+ */
+LeaseStatus
+lease_election_handover(LeaseStore *store, const LeaseKey *key, text *holder,
+						int64 token, text *successor, int64 reserve, LeaseRow *row)
+{
+	TimestampTz now;
+	LeaseStatus status = lock_mine(store, key, LockTupleExclusive,
+								   holder, token, false, row, &now);
+
+	if (status != LEASE_RENEWED)
+		return status;
+
+	row->not_before = lease_ttl_after(now, reserve);
+	row->reserved_for = successor;
+	end_holding(store, key, row, LEASE_ON_HANDOVER, now);
+	return LEASE_HANDED_OVER;
+}
+
+/*
+ * Deletes the lease if it is not valid.  LEASE_EXPIRED stands for yes; else the
+ * reason why not.
+ */
+LeaseStatus
+lease_election_collect(LeaseStore *store, const LeaseKey *key)
+{
+	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		LeaseLockResult result;
+		LeaseRow	row;
+
+		if (!lease_store_read(store, key, &row))
+			return LEASE_MISSING;
+		if (lease_ttl_is_valid(&row, now))
+			return LEASE_HELD;
+
+		result = lease_store_lock(store, key, LockTupleExclusive, &row);
+		if (result == LEASE_LOCK_BUSY)
+			return LEASE_BUSY;
+		if (result == LEASE_LOCK_STALE)
+			continue;
+
+		if (lease_ttl_is_valid(&row, GetCurrentTimestamp()))
+			return LEASE_HELD;
+		lease_store_delete(store, key, LEASE_ON_COLLECTION);
+		return LEASE_EXPIRED;
+	}
+	return LEASE_BUSY;
 }
 
 /*

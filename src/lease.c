@@ -18,6 +18,8 @@ void
 _PG_init(void)
 {
 	lease_guard_init();
+	lease_gc_init();
+	lease_wait_init();
 
 	/* A misspelled lease.* shall not pass. */
 	MarkGUCPrefixReserved("lease");

@@ -7,11 +7,18 @@
  *
  *		api.c			SQL functions that acquire, renew, release, ask
  *		guard.c			SQL functions that tie a transaction to a token
+ *		gc.c			SQL function that deletes what has expired
+ *		session.c		leases that end with the session
+ *		wait.c			waiting for a lease
  *		election.c		who gets the lease: client-go's rules
  *		store.c			the table: finds it and chooses the way to its rows
  *		store_heap.c	... directly, where nothing is bypassed by it
  *		store_sql.c		... through the executor, always right
- *		trigger.c		rows written by hand
+ *		trigger.c		what the table's triggers do with each row
+ *		history.c		holdings that have ended
+ *		subxact.c		work whose locks can be given back
+ *		owner.c			work on behalf of the extension's owner
+ *		permit.c		what the functions are about to write
  *		token.c			fencing tokens
  *		ttl.c			time arithmetic
  *		args.c			arguments of the SQL functions
@@ -25,11 +32,14 @@
 #include "fmgr.h"
 #include "nodes/lockoptions.h"
 #include "utils/jsonb.h"
+#include "utils/relcache.h"
 
 /* Names the extension's objects have in the schema it is installed in. */
 #define LEASE_TABLE "lease"
 #define LEASE_TOKEN_SEQUENCE "lease_fencing_token_seq"
-#define LEASE_TRIGGER "lease_on_write"
+#define LEASE_HISTORY "lease_history"
+#define LEASE_TRIGGER_BEFORE "lease_on_write"
+#define LEASE_TRIGGER_AFTER "lease_after_write"
 
 /* No: the caller does not hold the lease, or not under this token. */
 #define ERRCODE_LEASE_NOT_HELD MAKE_SQLSTATE('L', 'S', '0', '0', '1')
@@ -52,6 +62,15 @@ typedef struct LeaseKey
 	text	   *name;
 } LeaseKey;
 
+/* What an acquirer asks for. */
+typedef struct LeaseTerms
+{
+	text	   *holder;
+	int32		duration_seconds;
+	int64		hold_at_least;	/* microseconds, 0: no minimum */
+	int32		lock_delay_seconds; /* 0: none */
+} LeaseTerms;
+
 /* The part of a row that decides who holds the lease. */
 typedef struct LeaseRow
 {
@@ -60,6 +79,9 @@ typedef struct LeaseRow
 	TimestampTz acquire_time;
 	TimestampTz renew_time;
 	int32		lease_transitions;
+	int32		lock_delay_seconds; /* 0: none */
+	TimestampTz not_before;		/* free, but not before this, except for ... */
+	text	   *reserved_for;	/* ... this one, or NULL */
 	int64		fencing_token;
 	int64		resource_version;
 } LeaseRow;
@@ -70,12 +92,28 @@ typedef enum LeaseStatus
 	LEASE_ACQUIRED,				/* a new holding, with a new token */
 	LEASE_RENEWED,				/* mine before, mine for longer now */
 	LEASE_RELEASED,
+	LEASE_HANDED_OVER,
 	LEASE_HELD,					/* no: somebody else's */
 	LEASE_EXPIRED,				/* no: was mine, ran out */
 	LEASE_FREE,					/* no: nobody's */
 	LEASE_MISSING,				/* no: there is no such lease */
+	LEASE_RESERVED,				/* no: nobody's, but kept for somebody or back */
 	LEASE_BUSY					/* could not tell: the row was locked */
 } LeaseStatus;
+
+/* Why a holding ends, or the row is written at all; the words are in history.c. */
+typedef enum LeaseReason
+{
+	LEASE_BY_HAND,				/* not by a function of ours */
+	LEASE_ON_RENEWAL,			/* goes on */
+	LEASE_ON_RELEASE,
+	LEASE_ON_HANDOVER,
+	LEASE_ON_TAKEOVER,
+	LEASE_ON_EXPIRY,			/* and its last holder acquires it anew */
+	LEASE_ON_COLLECTION,
+	LEASE_ON_SESSION_END,
+	LEASE_ON_DELETE				/* by hand */
+} LeaseReason;
 
 typedef enum LeaseLockResult
 {
@@ -84,18 +122,33 @@ typedef enum LeaseLockResult
 	LEASE_LOCK_STALE			/* changed since it was read: read again */
 } LeaseLockResult;
 
+/* Who calls us, for as long as we act on behalf of somebody else. */
+typedef struct LeaseIdentity
+{
+	Oid			userid;
+	int			security_context;
+} LeaseIdentity;
+
 typedef struct LeaseStore LeaseStore;
 
 /* election.c */
 extern LeaseStatus lease_election_acquire(LeaseStore *store, const LeaseKey *key,
-										  text *holder, int32 duration_seconds,
+										  const LeaseTerms *terms,
 										  LeaseRow *row, TimestampTz *now);
+extern LeaseStatus lease_election_look(LeaseStore *store, const LeaseKey *key,
+									   text *holder, LeaseRow *row,
+									   TimestampTz *now);
 extern LeaseStatus lease_election_renew(LeaseStore *store, const LeaseKey *key,
 										text *holder, int64 token,
 										LeaseRow *row, TimestampTz *now);
 extern LeaseStatus lease_election_release(LeaseStore *store, const LeaseKey *key,
 										  text *holder, int64 token,
-										  LeaseRow *row);
+										  LeaseReason reason, LeaseRow *row);
+extern LeaseStatus lease_election_handover(LeaseStore *store, const LeaseKey *key,
+										   text *holder, int64 token,
+										   text *successor, int64 reserve,
+										   LeaseRow *row);
+extern LeaseStatus lease_election_collect(LeaseStore *store, const LeaseKey *key);
 
 extern LeaseStatus lease_election_guard(LeaseStore *store, const LeaseKey *key,
 										int64 token, LeaseRow *row);
@@ -108,12 +161,16 @@ extern LeaseLockResult lease_store_lock(LeaseStore *store, const LeaseKey *key,
 										LockTupleMode mode, LeaseRow *row);
 extern void lease_store_renew(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 							  bool new_duration);
-extern void lease_store_update(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
+extern void lease_store_update(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
+							   LeaseReason reason);
+extern void lease_store_delete(LeaseStore *store, const LeaseKey *key,
+							   LeaseReason reason);
 extern LeaseLockResult lease_store_insert(LeaseStore *store, const LeaseKey *key,
 										  LeaseRow *row);
 extern int64 lease_store_issue_token(LeaseStore *store);
-extern int	lease_store_names_of_holder(LeaseStore *store, text *namespace,
-										text *holder, text ***names);
+extern int	lease_store_keys_of_holder(LeaseStore *store, text *namespace,
+									   text *holder, LeaseKey **keys);
+extern int	lease_store_collectable(LeaseStore *store, LeaseKey **keys);
 
 /* token.c */
 extern bool lease_token_lock(Oid relid);
@@ -122,10 +179,32 @@ extern bool lease_token_take(int64 token);
 extern void lease_token_raise(Oid relid, int64 floor);
 
 /* ttl.c */
-extern int32 lease_ttl_seconds(const Interval *duration);
+extern int32 lease_ttl_duration(const Interval *duration);
+extern int32 lease_ttl_seconds(const Interval *interval, const char *what);
+extern int64 lease_ttl_microseconds(const Interval *interval, const char *what);
+extern TimestampTz lease_ttl_after(TimestampTz time, int64 microseconds);
 extern TimestampTz lease_ttl_expires_at(const LeaseRow *row);
+extern TimestampTz lease_ttl_available_at(const LeaseRow *row, const text *holder);
 extern bool lease_ttl_is_valid(const LeaseRow *row, TimestampTz now);
 extern int64 lease_ttl_next_resource_version(int64 old, TimestampTz now);
+
+/* history.c */
+extern void lease_history_record(Relation rel, const LeaseKey *key, const LeaseRow *row,
+								 TimestampTz held_since, LeaseReason reason);
+extern int64 lease_history_trim(Oid schema, int64 seconds);
+
+/* owner.c */
+extern LeaseIdentity lease_owner_begin(Oid relid);
+extern void lease_owner_end(LeaseIdentity caller);
+
+/* subxact.c */
+extern bool lease_in_subtransaction(bool (*work) (void *arg), void *arg);
+
+/* permit.c */
+extern void lease_permit_begin(LeaseReason reason);
+extern void lease_permit_end(void);
+extern bool lease_permit_take(void);
+extern LeaseReason lease_permit_reason(void);
 
 /* args.c */
 extern void lease_require_writable(const char *function);
@@ -133,6 +212,19 @@ extern text *lease_arg_text(FunctionCallInfo fcinfo, int n, const char *what);
 extern LeaseKey lease_arg_key(FunctionCallInfo fcinfo, int name, int namespace);
 extern text *lease_arg_holder(FunctionCallInfo fcinfo, int n);
 extern int64 lease_arg_token(FunctionCallInfo fcinfo, int n);
+
+/* gc.c */
+extern void lease_gc_init(void);
+
+/* session.c */
+extern void lease_session_bind(Oid funcid, const LeaseKey *key, const LeaseRow *row);
+
+/* wait.c */
+extern void lease_wait_init(void);
+extern LeaseStatus lease_wait_acquire(Oid funcid, const LeaseKey *key,
+									  const LeaseTerms *terms, int64 wait,
+									  LeaseRow *row, TimestampTz *now);
+extern void lease_wait_wake_at_end(const LeaseKey *key, const text *reserved_for);
 
 /* guard.c */
 extern void lease_guard_init(void);

@@ -59,6 +59,9 @@ static const char *const column_names[LEASE_COLUMNS] = {
 	[COL_ACQUIRE_TIME] = "acquire_time",
 	[COL_RENEW_TIME] = "renew_time",
 	[COL_LEASE_TRANSITIONS] = "lease_transitions",
+	[COL_LOCK_DELAY_SECONDS] = "lock_delay_seconds",
+	[COL_NOT_BEFORE] = "not_before",
+	[COL_RESERVED_FOR] = "reserved_for",
 	[COL_FENCING_TOKEN] = "fencing_token",
 	[COL_RESOURCE_VERSION] = "resource_version",
 };
@@ -70,15 +73,19 @@ invalidate_table(Datum arg, Oid relid)
 		table_cache.valid = false;
 }
 
-/* Is our own trigger the only one on the table? */
+/* Are our own triggers the only ones on the table?  They ignore renewals. */
 static bool
-only_own_trigger(Relation rel)
+only_own_triggers(Relation rel)
 {
 	TriggerDesc *triggers = rel->trigdesc;
 
-	return triggers == NULL ||
-		(triggers->numtriggers == 1 &&
-		 strcmp(triggers->triggers[0].tgname, LEASE_TRIGGER) == 0);
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		if (strcmp(triggers->triggers[i].tgname, LEASE_TRIGGER_BEFORE) != 0 &&
+			strcmp(triggers->triggers[i].tgname, LEASE_TRIGGER_AFTER) != 0)
+			return false;
+	}
+	return true;
 }
 
 /*
@@ -166,7 +173,7 @@ describe_table(Relation rel)
 	}
 	plain_indexes = indexes_are_plain(rel, t.attnum, &t.pkey);
 	t.plain = OidIsValid(t.pkey) && plain_indexes &&
-		only_own_trigger(rel) &&
+		only_own_triggers(rel) &&
 		!rel->rd_rel->relhasrules && !rel->rd_rel->relhassubclass &&
 		!(constr != NULL && constr->has_generated_stored) &&
 		!renewal_is_constrained(rel, t.attnum);
@@ -318,6 +325,12 @@ lease_row_set(LeaseRow *row, const Datum *values, const bool *nulls)
 		DatumGetTimestampTz(values[COL_RENEW_TIME]);
 	row->lease_transitions = nulls[COL_LEASE_TRANSITIONS] ? LEASE_NO_TRANSITIONS :
 		DatumGetInt32(values[COL_LEASE_TRANSITIONS]);
+	row->lock_delay_seconds = nulls[COL_LOCK_DELAY_SECONDS] ? 0 :
+		DatumGetInt32(values[COL_LOCK_DELAY_SECONDS]);
+	row->not_before = nulls[COL_NOT_BEFORE] ? LEASE_NO_TIME :
+		DatumGetTimestampTz(values[COL_NOT_BEFORE]);
+	row->reserved_for = nulls[COL_RESERVED_FOR] ? NULL :
+		DatumGetTextPCopy(values[COL_RESERVED_FOR]);
 	row->fencing_token = DatumGetInt64(values[COL_FENCING_TOKEN]);
 	row->resource_version = DatumGetInt64(values[COL_RESOURCE_VERSION]);
 }
@@ -403,9 +416,19 @@ lease_store_renew(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
  * Writes everything that says who holds a lease that is locked.
  */
 void
-lease_store_update(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+lease_store_update(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
+				   LeaseReason reason)
 {
-	lease_sql_update(store, key, row);
+	lease_sql_update(store, key, row, reason);
+}
+
+/*
+ * Deletes a lease that is locked.
+ */
+void
+lease_store_delete(LeaseStore *store, const LeaseKey *key, LeaseReason reason)
+{
+	lease_sql_delete(store, key, reason);
 }
 
 static uint64
@@ -457,12 +480,22 @@ lease_store_issue_token(LeaseStore *store)
 }
 
 /*
- * The names of all leases in the namespace with this holder_identity, valid or
- * not, in the order of the primary key.
+ * The leases in the namespace with this holder_identity, valid or not, in the
+ * order of the primary key.
  */
 int
-lease_store_names_of_holder(LeaseStore *store, text *namespace, text *holder,
-							text ***names)
+lease_store_keys_of_holder(LeaseStore *store, text *namespace, text *holder,
+						   LeaseKey **keys)
 {
-	return lease_sql_names_of_holder(store, namespace, holder, names);
+	return lease_sql_keys_of_holder(store, namespace, holder, keys);
+}
+
+/*
+ * The leases that are deleted when they have expired, expired or not, in the
+ * order of the primary key.
+ */
+int
+lease_store_collectable(LeaseStore *store, LeaseKey **keys)
+{
+	return lease_sql_collectable(store, keys);
 }

@@ -22,6 +22,9 @@ typedef enum LeaseColumn
 	COL_ACQUIRE_TIME,
 	COL_RENEW_TIME,
 	COL_LEASE_TRANSITIONS,
+	COL_LOCK_DELAY_SECONDS,
+	COL_NOT_BEFORE,
+	COL_RESERVED_FOR,
 	COL_FENCING_TOKEN,
 	COL_RESOURCE_VERSION,
 	LEASE_COLUMNS
@@ -83,9 +86,16 @@ extern bool lease_sql_may_lock(LeaseStore *store, const LeaseKey *key, LockTuple
 extern LeaseLockResult lease_sql_lock(LeaseStore *store, const LeaseKey *key,
 									  LockTupleMode mode, LeaseRow *row);
 extern void lease_sql_renew(LeaseStore *store, const LeaseKey *key, const LeaseRow *row);
-extern void lease_sql_update(LeaseStore *store, const LeaseKey *key, const LeaseRow *row);
+extern void lease_sql_update(LeaseStore *store, const LeaseKey *key, const LeaseRow *row,
+							 LeaseReason reason);
+extern void lease_sql_delete(LeaseStore *store, const LeaseKey *key, LeaseReason reason);
 extern bool lease_sql_insert(LeaseStore *store, const LeaseKey *key, const LeaseRow *row);
-extern int	lease_sql_names_of_holder(LeaseStore *store, text *namespace,
-									  text *holder, text ***names);
+extern int	lease_sql_keys_of_holder(LeaseStore *store, text *namespace, text *holder,
+									 LeaseKey **keys);
+extern int	lease_sql_collectable(LeaseStore *store, LeaseKey **keys);
+extern void lease_sql_insert_history(const char *schema, const LeaseKey *key,
+									 const LeaseRow *row, TimestampTz from,
+									 TimestampTz until, const char *reason);
+extern int64 lease_sql_trim_history(const char *schema, TimestampTz before);
 
 #endif							/* LEASE_STORE_H */

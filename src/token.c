@@ -22,8 +22,6 @@
 #include "storage/lmgr.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
 
 #include "lease.h"
 #include "compat.h"
@@ -126,16 +124,10 @@ lease_token_raise(Oid relid, int64 floor)
 	LockDatabaseObject(RelationRelationId, seqid, 0, ExclusiveLock);
 	if (nextval_internal(seqid, false) <= floor)
 	{
-		Relation	seq = RelationIdGetRelation(seqid);
-		Oid			save_userid;
-		int			save_sec_context;
+		LeaseIdentity caller = lease_owner_begin(seqid);
 
-		GetUserIdAndSecContext(&save_userid, &save_sec_context);
-		SetUserIdAndSecContext(seq->rd_rel->relowner,
-							   save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
 		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(seqid), Int64GetDatum(floor));
-		SetUserIdAndSecContext(save_userid, save_sec_context);
-		RelationClose(seq);
+		lease_owner_end(caller);
 	}
 	UnlockDatabaseObject(RelationRelationId, seqid, 0, ExclusiveLock);
 }

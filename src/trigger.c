@@ -1,12 +1,16 @@
 /*
  * trigger.c
- *		Keeps rows honest that are written by hand, which is this extension's
- *		kubectl edit and kubectl apply.
+ *		What happens with every row of the table that the executor writes.
+ *
+ * Before: keeps rows honest that are written by hand, which is this extension's
+ * kubectl edit and kubectl apply.  After: records a holding that has ended, and
+ * sees to it that who waits for the lease is woken.
  *
  * What Kubernetes' API server decides, not the client, is decided here: uid and
  * creation_timestamp never change, resource_version moves with every change.
  * And what fencing rests on: the token changes with the holder, and is never
- * a number that somebody made up.
+ * a number that somebody made up.  Who holds the lease and until when is
+ * written by the functions, or by the owner of the table.
  *
  * Renewals that go around the executor need none of this and fire no trigger.
  */
@@ -25,6 +29,7 @@
 #include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_on_write);
+PG_FUNCTION_INFO_V1(lease_after_write);
 
 /* One column of the row that is about to be written. */
 typedef struct Column
@@ -46,7 +51,7 @@ get_column(Relation rel, HeapTuple tuple, const char *name)
 				 errmsg("column \"%s\" of relation \"%s\" does not exist",
 						name, RelationGetRelationName(rel)),
 				 errdetail("The trigger function \"%s\" belongs to the table \"%s\" of the extension only.",
-						   LEASE_TRIGGER, LEASE_TABLE)));
+						   LEASE_TRIGGER_BEFORE, LEASE_TABLE)));
 	c.value = heap_getattr(tuple, c.attnum, RelationGetDescr(rel), &c.isnull);
 	return c;
 }
@@ -87,6 +92,45 @@ check_finite(Relation rel, HeapTuple tuple, const char *name)
 				 errmsg("column \"%s\" of a lease must be finite", name),
 				 errhint("For a lease that is not held, set the column to NULL."),
 				 errtablecol(rel, c.attnum)));
+}
+
+/* What decides who holds a lease, and until when. */
+static const char *const holding_columns[] = {
+	"holder_identity",
+	"lease_duration_seconds",
+	"acquire_time",
+	"renew_time",
+	"lease_transitions",
+	"lock_delay_seconds",
+	"not_before",
+	"reserved_for",
+	"held_since",
+};
+
+/*
+ * Errors out if somebody who may not do so decides who holds the lease.  old is
+ * NULL in an INSERT.
+ */
+static void
+check_may_decide(Relation rel, HeapTuple old, HeapTuple new)
+{
+	if (lease_permit_take() ||
+		object_ownercheck(RelationRelationId, RelationGetRelid(rel), GetUserId()))
+		return;
+
+	for (int i = 0; i < lengthof(holding_columns); i++)
+	{
+		Column		c = get_column(rel, new, holding_columns[i]);
+
+		if (old == NULL ? c.isnull : columns_equal(rel, c, get_column(rel, old, holding_columns[i])))
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set column \"%s\" of a lease", holding_columns[i]),
+				 errdetail("Only the owner of the table may write it by hand."),
+				 errhint("Call lease_acquire(), lease_renew(), lease_release() or lease_handover()."),
+				 errtablecol(rel, c.attnum)));
+	}
 }
 
 /* A new token, in the row that is being written and so nowhere else. */
@@ -151,18 +195,31 @@ token_for_update(Relation rel, HeapTuple old, HeapTuple new)
 	return issue_and_take(RelationGetRelid(rel));
 }
 
+/*
+ * The row with what it gets whether it was asked for or not.
+ */
 static HeapTuple
-with_version_and_token(Relation rel, HeapTuple tuple, int64 version, int64 token)
+with_ours(Relation rel, HeapTuple tuple, int64 version, int64 token, Datum held_since,
+		  bool not_held)
 {
 	int			columns[] = {
 		get_column(rel, tuple, "resource_version").attnum,
 		get_column(rel, tuple, "fencing_token").attnum,
+		get_column(rel, tuple, "held_since").attnum,
 	};
-	Datum		values[] = {Int64GetDatum(version), Int64GetDatum(token)};
-	bool		nulls[] = {false, false};
+	Datum		values[] = {Int64GetDatum(version), Int64GetDatum(token), held_since};
+	bool		nulls[] = {false, false, not_held};
 
-	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), 2,
+	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), lengthof(columns),
 									 columns, values, nulls);
+}
+
+static bool
+is_held_by_nobody(Relation rel, HeapTuple tuple)
+{
+	Column		holder = get_column(rel, tuple, "holder_identity");
+
+	return holder.isnull || VARSIZE_ANY_EXHDR(DatumGetTextPP(holder.value)) == 0;
 }
 
 static HeapTuple
@@ -170,28 +227,42 @@ on_insert(Relation rel, HeapTuple tuple)
 {
 	Column		version = get_column(rel, tuple, "resource_version");
 	Column		token = get_column(rel, tuple, "fencing_token");
+	Column		since = get_column(rel, tuple, "held_since");
 	int64		new_version = version.isnull ? 0 : DatumGetInt64(version.value);
 
-	/* A restored row keeps its version. */
+	check_may_decide(rel, NULL, tuple);
+
+	/* A restored row keeps its version, and the beginning of its holding. */
 	if (new_version <= 0)
 		new_version = lease_ttl_next_resource_version(0, GetCurrentTimestamp());
-	return with_version_and_token(rel, tuple, new_version,
-								  token_for_insert(rel, token));
+	return with_ours(rel, tuple, new_version, token_for_insert(rel, token),
+					 since.isnull ? TimestampTzGetDatum(GetCurrentTimestamp()) : since.value,
+					 is_held_by_nobody(rel, tuple));
 }
 
 static HeapTuple
 on_update(Relation rel, HeapTuple old, HeapTuple new)
 {
-	Column		version = get_column(rel, old, "resource_version");
+	int64		old_version = DatumGetInt64(get_column(rel, old, "resource_version").value);
+	int64		old_token = DatumGetInt64(get_column(rel, old, "fencing_token").value);
+	Column		since = get_column(rel, old, "held_since");
+	int64		token;
 
 	check_immutable(rel, old, new, "namespace");
 	check_immutable(rel, old, new, "name");
 	check_immutable(rel, old, new, "uid");
 	check_immutable(rel, old, new, "creation_timestamp");
-	return with_version_and_token(rel, new,
-								  lease_ttl_next_resource_version(DatumGetInt64(version.value),
-																  GetCurrentTimestamp()),
-								  token_for_update(rel, old, new));
+	check_may_decide(rel, old, new);
+
+	token = token_for_update(rel, old, new);
+	if (token != old_token)
+	{
+		since.value = TimestampTzGetDatum(GetCurrentTimestamp());
+		since.isnull = is_held_by_nobody(rel, new);
+	}
+	return with_ours(rel, new,
+					 lease_ttl_next_resource_version(old_version, GetCurrentTimestamp()),
+					 token, since.value, since.isnull);
 }
 
 /*
@@ -211,7 +282,7 @@ lease_on_write(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be called by a trigger before insert or update for each row",
-						LEASE_TRIGGER)));
+						LEASE_TRIGGER_BEFORE)));
 
 	rel = trigger->tg_relation;
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
@@ -222,5 +293,70 @@ lease_on_write(PG_FUNCTION_ARGS)
 	check_finite(rel, tuple, "creation_timestamp");
 	check_finite(rel, tuple, "acquire_time");
 	check_finite(rel, tuple, "renew_time");
+	check_finite(rel, tuple, "not_before");
+	check_finite(rel, tuple, "held_since");
 	return PointerGetDatum(tuple);
+}
+
+/* The row as the functions see it, as far as the end of a holding needs it. */
+static LeaseRow
+get_row(Relation rel, HeapTuple tuple)
+{
+	Column		holder = get_column(rel, tuple, "holder_identity");
+	Column		duration = get_column(rel, tuple, "lease_duration_seconds");
+	Column		renew_time = get_column(rel, tuple, "renew_time");
+	Column		reserved_for = get_column(rel, tuple, "reserved_for");
+	LeaseRow	row = {0};
+
+	row.holder_identity = holder.isnull ? NULL : DatumGetTextPP(holder.value);
+	row.lease_duration_seconds = duration.isnull ? LEASE_NO_DURATION :
+		DatumGetInt32(duration.value);
+	row.renew_time = renew_time.isnull ? LEASE_NO_TIME :
+		DatumGetTimestampTz(renew_time.value);
+	row.reserved_for = reserved_for.isnull ? NULL : DatumGetTextPP(reserved_for.value);
+	row.fencing_token = DatumGetInt64(get_column(rel, tuple, "fencing_token").value);
+	return row;
+}
+
+/*
+ * SQL: trigger lease_after_write, AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW
+ */
+Datum
+lease_after_write(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Relation	rel;
+	LeaseKey	key;
+	LeaseRow	old;
+	LeaseRow	new;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called by a trigger after insert, update or delete for each row",
+						LEASE_TRIGGER_AFTER)));
+
+	rel = trigger->tg_relation;
+	old = get_row(rel, trigger->tg_trigtuple);
+	new = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? get_row(rel, trigger->tg_newtuple) : old;
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) && new.fencing_token == old.fencing_token)
+		return PointerGetDatum(NULL);
+
+	key.namespace = DatumGetTextPP(get_column(rel, trigger->tg_trigtuple, "namespace").value);
+	key.name = DatumGetTextPP(get_column(rel, trigger->tg_trigtuple, "name").value);
+	if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+	{
+		Column		since = get_column(rel, trigger->tg_trigtuple, "held_since");
+		LeaseReason reason = lease_permit_reason();
+
+		if (reason == LEASE_BY_HAND && TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+			reason = LEASE_ON_DELETE;
+		lease_history_record(rel, &key, &old,
+							 since.isnull ? LEASE_NO_TIME : DatumGetTimestampTz(since.value),
+							 reason);
+	}
+	lease_wait_wake_at_end(&key, new.reserved_for);
+	return PointerGetDatum(NULL);
 }

@@ -21,40 +21,62 @@
 PG_FUNCTION_INFO_V1(lease_expires_at);
 
 static void
-duration_error(const char *detail)
+interval_error(const char *what, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid lease duration"),
+			 errmsg("invalid %s", what),
 			 errdetail_internal("%s", detail),
-			 errhint("Pass an interval of whole seconds between 1 second and %d seconds.",
-					 PG_INT32_MAX)));
+			 errhint("Pass an interval of days, hours, minutes or seconds, for example '30 s'.")));
 }
 
 /*
- * The duration in seconds, as lease_duration_seconds stores it.  Errors out if
- * the API could not represent it: nothing is rounded in silence.
+ * The interval in microseconds; errors out if it has no fixed length or is
+ * negative.  what: as in "invalid lease duration".
  */
-int32
-lease_ttl_seconds(const Interval *duration)
+int64
+lease_ttl_microseconds(const Interval *interval, const char *what)
 {
 	int64		usecs;
 
-	if (INTERVAL_NOT_FINITE(duration))
-		duration_error("The duration is infinite.");
-	if (duration->month != 0)
-		duration_error("The duration contains months or years, which have no fixed length.");
-	if (pg_mul_s64_overflow(duration->day, USECS_PER_DAY, &usecs) ||
-		pg_add_s64_overflow(usecs, duration->time, &usecs))
-		duration_error("The duration is too long.");
-	if (usecs <= 0)
-		duration_error("The duration is zero or negative.");
-	if (usecs % USECS_PER_SEC != 0)
-		duration_error("The duration contains fractions of a second.");
-	if (usecs / USECS_PER_SEC > PG_INT32_MAX)
-		duration_error("The duration is too long.");
+	if (INTERVAL_NOT_FINITE(interval))
+		interval_error(what, "The interval is infinite.");
+	if (interval->month != 0)
+		interval_error(what, "The interval contains months or years, which have no fixed length.");
+	if (pg_mul_s64_overflow(interval->day, USECS_PER_DAY, &usecs) ||
+		pg_add_s64_overflow(usecs, interval->time, &usecs) ||
+		usecs / USECS_PER_SEC > PG_INT32_MAX)
+		interval_error(what, "The interval is too long.");
+	if (usecs < 0)
+		interval_error(what, "The interval is negative.");
+	return usecs;
+}
 
+/*
+ * The interval in seconds.  Errors out if an integer could not represent it:
+ * nothing is rounded in silence.
+ */
+int32
+lease_ttl_seconds(const Interval *interval, const char *what)
+{
+	int64		usecs = lease_ttl_microseconds(interval, what);
+
+	if (usecs % USECS_PER_SEC != 0)
+		interval_error(what, "The interval contains fractions of a second.");
 	return (int32) (usecs / USECS_PER_SEC);
+}
+
+/*
+ * A duration as lease_duration_seconds stores it.
+ */
+int32
+lease_ttl_duration(const Interval *duration)
+{
+	int32		seconds = lease_ttl_seconds(duration, "lease duration");
+
+	if (seconds == 0)
+		interval_error("lease duration", "The interval is zero.");
+	return seconds;
 }
 
 /*
@@ -88,6 +110,40 @@ bool
 lease_ttl_is_valid(const LeaseRow *row, TimestampTz now)
 {
 	return now < lease_ttl_expires_at(row);
+}
+
+/*
+ * A time so many microseconds later, and finite.
+ */
+TimestampTz
+lease_ttl_after(TimestampTz time, int64 microseconds)
+{
+	TimestampTz result;
+
+	if (pg_add_s64_overflow(time, microseconds, &result) || !IS_VALID_TIMESTAMP(result))
+		return END_TIMESTAMP - 1;
+	return result;
+}
+
+/*
+ * From when on holder may acquire a lease that is not valid any more: at once,
+ * unless it was handed over to somebody else, was released before its minimum
+ * hold was over, or is kept back for a while because its holder was lost.
+ */
+TimestampTz
+lease_ttl_available_at(const LeaseRow *row, const text *holder)
+{
+	TimestampTz available_at = row->not_before;
+	TimestampTz expires_at = lease_ttl_expires_at(row);
+
+	if ((row->holder_identity != NULL && lease_text_equal(row->holder_identity, holder)) ||
+		(row->reserved_for != NULL && lease_text_equal(row->reserved_for, holder)))
+		return LEASE_NO_TIME;
+
+	if (expires_at != LEASE_NO_TIME)
+		available_at = Max(available_at,
+						   lease_ttl_after(expires_at, row->lock_delay_seconds * USECS_PER_SEC));
+	return available_at;
 }
 
 /*

@@ -1,0 +1,65 @@
+/*
+ * history.c
+ *		Holdings that have ended: who held a lease, from when until when, and why
+ *		it ended.
+ *
+ * One row is written when a holding ends, none when it begins or is renewed.
+ * It is written and trimmed on behalf of the owner of the table: who may change
+ * a lease needs no privileges on the history, and so cannot change it.
+ */
+#include "postgres.h"
+
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "store.h"
+#include "compat.h"
+
+/* end_reason, as users see it */
+static const char *const reason_names[] = {
+	[LEASE_BY_HAND] = "edited",
+	[LEASE_ON_RENEWAL] = "edited",
+	[LEASE_ON_RELEASE] = "released",
+	[LEASE_ON_HANDOVER] = "handed over",
+	[LEASE_ON_TAKEOVER] = "taken over",
+	[LEASE_ON_EXPIRY] = "expired",
+	[LEASE_ON_COLLECTION] = "collected",
+	[LEASE_ON_SESSION_END] = "session end",
+	[LEASE_ON_DELETE] = "deleted",
+};
+
+/*
+ * Records that the holding described by row is over.  Does nothing if there was
+ * none.
+ */
+void
+lease_history_record(Relation rel, const LeaseKey *key, const LeaseRow *row,
+					 TimestampTz held_since, LeaseReason reason)
+{
+	TimestampTz until = Min(lease_ttl_expires_at(row), GetCurrentTimestamp());
+	TimestampTz from = held_since != LEASE_NO_TIME ? held_since : row->renew_time;
+	LeaseIdentity caller;
+
+	if (until == LEASE_NO_TIME)
+		return;
+
+	caller = lease_owner_begin(RelationGetRelid(rel));
+	lease_sql_insert_history(get_namespace_name(RelationGetNamespace(rel)), key, row,
+							 Min(from, until), until, reason_names[reason]);
+	lease_owner_end(caller);
+}
+
+/*
+ * Forgets holdings that ended more than so many seconds ago.  Returns how many.
+ */
+int64
+lease_history_trim(Oid schema, int64 seconds)
+{
+	LeaseIdentity caller = lease_owner_begin(get_relname_relid(LEASE_TABLE, schema));
+	int64		removed = lease_sql_trim_history(get_namespace_name(schema),
+												 GetCurrentTimestamp() - seconds * USECS_PER_SEC);
+
+	lease_owner_end(caller);
+	return removed;
+}

@@ -1,0 +1,521 @@
+/*
+ * wait.c
+ *		Waiting for a lease: a queue in shared memory, first come, first served.
+ *
+ * Every waiting backend has a slot with a ticket.  Only the one with the lowest
+ * ticket for its lease tries to acquire it, or the one that the lease is
+ * reserved for; the others sleep.  The first sleeps until the lease expires, and
+ * is woken earlier by its latch when a transaction has ended that changed the
+ * holder, or guarded the lease.  That happens after the commit has become
+ * visible, so one look is enough.
+ *
+ * The slot tells, not the latch: who is first, looks.  So a waiter that goes away
+ * cannot take a wake-up with it; when it leaves, however it comes to that, the
+ * next is woken and looks for itself.
+ *
+ * Each look or try is a subtransaction, rolled back unless it succeeds.  A
+ * sleeping waiter therefore holds no lock on the table or a row.  The snapshot of
+ * the statement that calls us is the server's, and stays.
+ *
+ * Once in a while a waiter looks without having been woken, for the sake of what
+ * cannot tell us: COMMIT PREPARED, TRUNCATE, a transaction that locked the row by
+ * hand.  Without shared_preload_libraries there is no queue, and that is all
+ * there is.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "portability/instr_time.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "lease.h"
+#include "compat.h"
+
+PG_FUNCTION_INFO_V1(lease_waiters);
+
+/* Names the queue's lock, and the wait event. */
+#define WAIT_EVENT_NAME "LeaseAcquire"
+
+/* How long to sleep at most before looking again, in milliseconds. */
+#define MAX_SLEEP 1000			/* there is a queue */
+#define MAX_SLEEP_BUSY 100		/* somebody has the row locked, who may not tell */
+#define MAX_SLEEP_UNQUEUED 100	/* there is no queue */
+
+/* What is compared in the queue. */
+typedef struct Waiter
+{
+	uint64		ticket;			/* 0: not waiting */
+	uint64		lease;			/* hash_lease() */
+	uint64		holder;			/* hash of its identity */
+} Waiter;
+
+/* What is shown to people; the holder may be cut off. */
+typedef struct WaiterLabel
+{
+	Oid			database;
+	TimestampTz since;
+	char		namespace[64];
+	char		name[254];
+	char		holder[129];
+} WaiterLabel;
+
+/*
+ * Slots are those of the PGPROC array.  The lock protects all but the count,
+ * which only tells whether it is worth to look.
+ */
+typedef struct WaitQueue
+{
+	LWLock	   *lock;
+	uint64		last_ticket;
+	pg_atomic_uint32 count;
+	Waiter	   *waiters;
+	WaiterLabel *labels;
+} WaitQueue;
+
+static WaitQueue *queue = NULL;
+static shmem_request_hook_type previous_shmem_request_hook;
+static shmem_startup_hook_type previous_shmem_startup_hook;
+
+/* Wake who waits for this lease when the transaction has ended. */
+typedef struct Event
+{
+	uint64		lease;
+	uint64		successor;		/* wake this one, too; 0: nobody */
+} Event;
+
+static List *events = NIL;		/* in TopTransactionContext */
+
+/*
+ * ---------- The queue ----------
+ */
+
+static Size
+queue_size(void)
+{
+	return add_size(MAXALIGN(sizeof(WaitQueue)),
+					mul_size(MaxBackends, MAXALIGN(sizeof(Waiter)) + MAXALIGN(sizeof(WaiterLabel))));
+}
+
+static void
+request_shmem(void)
+{
+	if (previous_shmem_request_hook)
+		previous_shmem_request_hook();
+	RequestAddinShmemSpace(queue_size());
+	RequestNamedLWLockTranche(WAIT_EVENT_NAME, 1);
+}
+
+static void
+startup_shmem(void)
+{
+	bool		found;
+
+	if (previous_shmem_startup_hook)
+		previous_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	queue = ShmemInitStruct("lease waiters", queue_size(), &found);
+	if (!found)
+	{
+		memset(queue, 0, queue_size());
+		queue->lock = &GetNamedLWLockTranche(WAIT_EVENT_NAME)->lock;
+		pg_atomic_init_u32(&queue->count, 0);
+		queue->waiters = (Waiter *) ((char *) queue + MAXALIGN(sizeof(WaitQueue)));
+		queue->labels = (WaiterLabel *) ((char *) queue->waiters +
+										 MaxBackends * MAXALIGN(sizeof(Waiter)));
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+lease_wait_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	previous_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	previous_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_shmem;
+}
+
+static uint64
+hash_text(const text *t)
+{
+	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(t),
+							   VARSIZE_ANY_EXHDR(t), 0);
+}
+
+static uint64
+hash_lease(const LeaseKey *key)
+{
+	return hash_combine64(hash_combine64(MyDatabaseId, hash_text(key->namespace)),
+						  hash_text(key->name));
+}
+
+/* The slot of the first who waits for the lease, or -1.  Caller has the lock. */
+static int
+find_first(uint64 lease)
+{
+	int			first = -1;
+
+	for (int i = 0; i < MaxBackends; i++)
+	{
+		const Waiter *w = &queue->waiters[i];
+
+		if (w->ticket != 0 && w->lease == lease &&
+			(first < 0 || w->ticket < queue->waiters[first].ticket))
+			first = i;
+	}
+	return first;
+}
+
+static void
+wake(const Event *event)
+{
+	int			first;
+
+	if (queue == NULL || pg_atomic_read_u32(&queue->count) == 0)
+		return;
+
+	LWLockAcquire(queue->lock, LW_SHARED);
+	first = find_first(event->lease);
+	if (first >= 0)
+		SetLatch(&ProcGlobal->allProcs[first].procLatch);
+	for (int i = 0; event->successor != 0 && i < MaxBackends; i++)
+	{
+		const Waiter *w = &queue->waiters[i];
+
+		if (w->ticket != 0 && w->lease == event->lease && w->holder == event->successor)
+			SetLatch(&ProcGlobal->allProcs[i].procLatch);
+	}
+	LWLockRelease(queue->lock);
+}
+
+static void
+copy_clipped(char *dst, int size, const text *src)
+{
+	int			len = pg_mbcliplen(VARDATA_ANY(src), VARSIZE_ANY_EXHDR(src), size - 1);
+
+	memcpy(dst, VARDATA_ANY(src), len);
+	dst[len] = '\0';
+}
+
+static void
+enter(const LeaseKey *key, const text *holder)
+{
+	Waiter	   *waiter;
+	WaiterLabel *label;
+
+	if (queue == NULL)
+		return;
+	waiter = &queue->waiters[MyProcNumber];
+	label = &queue->labels[MyProcNumber];
+
+	LWLockAcquire(queue->lock, LW_EXCLUSIVE);
+	Assert(waiter->ticket == 0);
+	waiter->ticket = ++queue->last_ticket;
+	waiter->lease = hash_lease(key);
+	waiter->holder = hash_text(holder);
+	label->database = MyDatabaseId;
+	label->since = GetCurrentTimestamp();
+	copy_clipped(label->namespace, sizeof(label->namespace), key->namespace);
+	copy_clipped(label->name, sizeof(label->name), key->name);
+	copy_clipped(label->holder, sizeof(label->holder), holder);
+	pg_atomic_fetch_add_u32(&queue->count, 1);
+	LWLockRelease(queue->lock);
+}
+
+/*
+ * Leaves the queue.  Who is first now must learn that he is, unless the end of
+ * this transaction will tell him, having granted us the lease.
+ */
+static void
+leave(bool wake_next)
+{
+	Event		event = {0, 0};
+
+	if (queue == NULL)
+		return;
+
+	LWLockAcquire(queue->lock, LW_EXCLUSIVE);
+	event.lease = queue->waiters[MyProcNumber].lease;
+	queue->waiters[MyProcNumber].ticket = 0;
+	pg_atomic_fetch_sub_u32(&queue->count, 1);
+	LWLockRelease(queue->lock);
+	if (wake_next)
+		wake(&event);
+}
+
+static void
+leave_on_error(int code, Datum arg)
+{
+	leave(true);
+}
+
+static bool
+is_first(void)
+{
+	bool		result;
+
+	if (queue == NULL)
+		return true;
+	LWLockAcquire(queue->lock, LW_SHARED);
+	result = find_first(queue->waiters[MyProcNumber].lease) == MyProcNumber;
+	LWLockRelease(queue->lock);
+	return result;
+}
+
+/*
+ * ---------- The transactions that wake ----------
+ */
+
+static void
+wake_all(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, events)
+		wake(lfirst(lc));
+}
+
+/*
+ * By now the transaction does not count as running any more.
+ */
+static void
+at_xact_end(XactEvent xact_event, void *arg)
+{
+	if (xact_event == XACT_EVENT_COMMIT || xact_event == XACT_EVENT_ABORT)
+		wake_all();
+	if (xact_event == XACT_EVENT_COMMIT || xact_event == XACT_EVENT_ABORT ||
+		xact_event == XACT_EVENT_PREPARE)
+		events = NIL;			/* the memory goes with the transaction */
+}
+
+/* A savepoint rolled back may have freed a lease. */
+static void
+at_subxact_abort(SubXactEvent subxact_event, SubTransactionId mine,
+				 SubTransactionId parent, void *arg)
+{
+	if (subxact_event == SUBXACT_EVENT_ABORT_SUB)
+		wake_all();
+}
+
+/*
+ * When this transaction ends, wakes who waits for the lease, and the one it is
+ * reserved for, if any.
+ */
+void
+lease_wait_wake_at_end(const LeaseKey *key, const text *reserved_for)
+{
+	static bool registered = false;
+	Event		event = {hash_lease(key), reserved_for != NULL ? hash_text(reserved_for) : 0};
+	MemoryContext old;
+	Event	   *copy;
+	ListCell   *lc;
+
+	if (queue == NULL)
+		return;
+	foreach(lc, events)
+	{
+		if (memcmp(lfirst(lc), &event, sizeof(Event)) == 0)
+			return;
+	}
+	if (!registered)
+	{
+		RegisterXactCallback(at_xact_end, NULL);
+		RegisterSubXactCallback(at_subxact_abort, NULL);
+		registered = true;
+	}
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	copy = palloc(sizeof(Event));
+	*copy = event;
+	events = lappend(events, copy);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * ---------- Waiting ----------
+ */
+
+typedef struct Attempt
+{
+	Oid			funcid;
+	const LeaseKey *key;
+	const LeaseTerms *terms;
+	LeaseStatus status;
+	LeaseRow	row;
+	TimestampTz now;
+} Attempt;
+
+/*
+ * Looks, and if it is our turn, acquires.  Work for lease_in_subtransaction():
+ * true if we have got it.
+ */
+static bool
+attempt_once(void *arg)
+{
+	Attempt    *a = arg;
+	LeaseStore *store = lease_store_open(a->funcid, true);
+	bool		mine;
+
+	a->status = lease_election_look(store, a->key, a->terms->holder, &a->row, &a->now);
+	mine = a->status == LEASE_RENEWED ||
+		(a->status == LEASE_ACQUIRED && a->row.reserved_for != NULL &&
+		 a->now < a->row.not_before);
+	if (mine ||
+		((a->status == LEASE_ACQUIRED || a->status == LEASE_MISSING) && is_first()))
+		a->status = lease_election_acquire(store, a->key, a->terms, &a->row, &a->now);
+	else if (a->status == LEASE_ACQUIRED || a->status == LEASE_MISSING)
+		a->status = LEASE_BUSY; /* the first is about to get it */
+	lease_store_close(store);
+	return a->status == LEASE_ACQUIRED || a->status == LEASE_RENEWED;
+}
+
+/* Microseconds of a clock that nobody sets. */
+static int64
+monotonic_now(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MICROSEC(now);
+}
+
+/*
+ * How long to sleep after an attempt that failed, in milliseconds: until the
+ * lease will be free, if nothing happens before.
+ */
+static long
+sleep_time(const Attempt *a, int64 left)
+{
+	long		timeout = Min(left / 1000 + 1, queue == NULL ? MAX_SLEEP_UNQUEUED : MAX_SLEEP);
+	TimestampTz free_at;
+
+	if (a->status == LEASE_BUSY)
+		return Min(timeout, MAX_SLEEP_BUSY);
+
+	free_at = lease_ttl_available_at(&a->row, a->terms->holder);
+	if (a->status == LEASE_HELD)
+		free_at = Max(free_at, lease_ttl_expires_at(&a->row));
+	return Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), free_at));
+}
+
+/*
+ * Sleeps until the time is over or somebody sets our latch.  Look after this, not
+ * before: handling interrupts and asking for the client may reset the latch.
+ */
+static void
+sleep_on_latch(long timeout)
+{
+	static uint32 wait_event = 0;
+
+	if (wait_event == 0)
+		wait_event = lease_wait_event(WAIT_EVENT_NAME, queue != NULL);
+
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 timeout, wait_event);
+	ResetLatch(MyLatch);
+
+	/* Nobody else would notice before we answer. */
+	if (MyProcPort != NULL && WaitEventSetCanReportClosed() && !pq_check_connection())
+	{
+		ClientConnectionLost = true;
+		InterruptPending = true;
+	}
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Acquires the lease, or waits for it for so many microseconds.  The results are
+ * those of lease_election_acquire().
+ */
+LeaseStatus
+lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
+				   int64 wait, LeaseRow *row, TimestampTz *now)
+{
+	int64		deadline = monotonic_now() + wait;
+	Attempt		a = {.funcid = funcid, .key = key, .terms = terms};
+
+	enter(key, terms->holder);
+	PG_ENSURE_ERROR_CLEANUP(leave_on_error, (Datum) 0);
+	{
+		while (!lease_in_subtransaction(attempt_once, &a))
+		{
+			int64		left = deadline - monotonic_now();
+
+			if (left <= 0)
+				break;
+			sleep_on_latch(sleep_time(&a, left));
+		}
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(leave_on_error, (Datum) 0);
+	leave(a.status != LEASE_ACQUIRED);
+
+	*row = a.row;
+	*now = a.now;
+	return a.status;
+}
+
+/*
+ * ---------- Who waits ----------
+ */
+
+/*
+ * SQL: lease_waiters()
+ */
+Datum
+lease_waiters(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; queue != NULL && i < MaxBackends; i++)
+	{
+		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+		WaiterLabel label;
+		bool		waiting;
+		Oid			role;
+		int			pid;
+
+		LWLockAcquire(queue->lock, LW_SHARED);
+		waiting = queue->waiters[i].ticket != 0;
+		label = queue->labels[i];
+		role = proc->roleId;
+		pid = proc->pid;
+		LWLockRelease(queue->lock);
+
+		/* who may see it in pg_stat_activity */
+		if (waiting && label.database == MyDatabaseId &&
+			(has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) ||
+			 has_privs_of_role(GetUserId(), role)))
+		{
+			Datum		values[] = {
+				CStringGetTextDatum(label.namespace),
+				CStringGetTextDatum(label.name),
+				CStringGetTextDatum(label.holder),
+				Int32GetDatum(pid),
+				TimestampTzGetDatum(label.since),
+			};
+			bool		nulls[lengthof(values)] = {false};
+
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+	}
+	return (Datum) 0;
+}
