@@ -398,7 +398,7 @@ SELECT l.namespace,
 			WHEN l.holder_identity <> '' THEN 'expired'
 			ELSE 'free'
 	   END AS status,
-	   e.expires_at - c.now AS expires_in,
+	   CASE WHEN isfinite(e.expires_at) THEN e.expires_at - c.now END AS expires_in,
 	   c.now - l.renew_time AS renewed_ago,
 	   l.fencing_token,
 	   l.lease_transitions,
@@ -425,7 +425,7 @@ COMMENT ON COLUMN lease_status.namespace IS 'namespace of the lease';
 COMMENT ON COLUMN lease_status.name IS 'name of the lease';
 COMMENT ON COLUMN lease_status.holder_identity IS 'who holds it or, when expired, last held it; empty after a release, NULL when never held';
 COMMENT ON COLUMN lease_status.status IS 'held, expired (its holder did not renew in time: anybody may acquire it), reserved (nobody holds it, but it is kept back until reserved_until), or free';
-COMMENT ON COLUMN lease_status.expires_in IS 'time left; negative when expired, NULL when free';
+COMMENT ON COLUMN lease_status.expires_in IS 'time left; negative when expired, NULL when free or without end';
 COMMENT ON COLUMN lease_status.renewed_ago IS 'time since the last renewal';
 COMMENT ON COLUMN lease_status.fencing_token IS 'the current fencing token';
 COMMENT ON COLUMN lease_status.lease_transitions IS 'how often the holder changed, counted as client-go does';

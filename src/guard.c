@@ -35,16 +35,40 @@ PG_FUNCTION_INFO_V1(lease_guard_trigger);
 static char *fencing_tokens = NULL;
 
 /*
- * Tokens that this transaction has guarded.  Only candidates for
- * lease_guard_trigger(), which checks and locks for itself: one whose guard was
- * rolled back to a savepoint does no harm.
+ * Tokens that this transaction has guarded, for lease_guard_trigger(), which
+ * checks and locks for itself.
  */
+typedef struct GuardedToken
+{
+	int64		token;
+	SubTransactionId subxact;	/* it goes with this one */
+} GuardedToken;
+
 static List *guarded_tokens = NIL;
 
 static void
-forget_guarded(XactEvent event, void *arg)
+forget_at_xact_end(XactEvent event, void *arg)
 {
 	guarded_tokens = NIL;		/* the memory goes with the transaction */
+}
+
+static void
+forget_at_subxact_abort(SubXactEvent event, SubTransactionId mine,
+						SubTransactionId parent, void *arg)
+{
+	ListCell   *lc;
+
+	foreach(lc, guarded_tokens)
+	{
+		GuardedToken *guarded = lfirst(lc);
+
+		if (guarded->subxact != mine)
+			continue;
+		if (event == SUBXACT_EVENT_COMMIT_SUB)
+			guarded->subxact = parent;
+		else if (event == SUBXACT_EVENT_ABORT_SUB)
+			guarded_tokens = foreach_delete_current(guarded_tokens, lc);
+	}
 }
 
 /*
@@ -107,7 +131,7 @@ is_my_token(int64 wanted)
 
 	foreach(lc, guarded_tokens)
 	{
-		if (*(int64 *) lfirst(lc) == wanted)
+		if (((GuardedToken *) lfirst(lc))->token == wanted)
 			return true;
 	}
 	while (p != NULL)
@@ -127,19 +151,21 @@ remember_guarded(int64 token)
 {
 	static bool registered = false;
 	MemoryContext old;
-	int64	   *entry;
+	GuardedToken *guarded;
 
 	if (is_my_token(token))
 		return;
 	if (!registered)
 	{
-		RegisterXactCallback(forget_guarded, NULL);
+		RegisterXactCallback(forget_at_xact_end, NULL);
+		RegisterSubXactCallback(forget_at_subxact_abort, NULL);
 		registered = true;
 	}
 	old = MemoryContextSwitchTo(TopTransactionContext);
-	entry = palloc(sizeof(int64));
-	*entry = token;
-	guarded_tokens = lappend(guarded_tokens, entry);
+	guarded = palloc(sizeof(GuardedToken));
+	guarded->token = token;
+	guarded->subxact = GetCurrentSubTransactionId();
+	guarded_tokens = lappend(guarded_tokens, guarded);
 	MemoryContextSwitchTo(old);
 }
 

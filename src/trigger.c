@@ -245,7 +245,7 @@ on_update(Relation rel, HeapTuple old, HeapTuple new)
 {
 	int64		old_version = DatumGetInt64(get_column(rel, old, "resource_version").value);
 	int64		old_token = DatumGetInt64(get_column(rel, old, "fencing_token").value);
-	Column		since = get_column(rel, old, "held_since");
+	Column		since = get_column(rel, new, "held_since");
 	int64		token;
 
 	check_immutable(rel, old, new, "namespace");

@@ -4,8 +4,8 @@
  *
  * Every waiting backend has a slot with a ticket.  Only the one with the lowest
  * ticket for its lease tries to acquire it, or the one that the lease is
- * reserved for; the others sleep.  The first sleeps until the lease expires, and
- * is woken earlier by its latch when a transaction has ended that changed the
+ * reserved for; the others sleep.  The first sleeps until the lease will be free,
+ * and is woken earlier by its latch when a transaction has ended that changed the
  * holder, or guarded the lease.  That happens after the commit has become
  * visible, so one look is enough.
  *
@@ -358,10 +358,18 @@ typedef struct Attempt
 	Oid			funcid;
 	const LeaseKey *key;
 	const LeaseTerms *terms;
+	bool		first;			/* in the queue */
 	LeaseStatus status;
 	LeaseRow	row;
 	TimestampTz now;
 } Attempt;
+
+/* Free, but for one only. */
+static bool
+is_reserved(const LeaseRow *row, TimestampTz now)
+{
+	return row->reserved_for != NULL && now < row->not_before;
+}
 
 /*
  * Looks, and if it is our turn, acquires.  Work for lease_in_subtransaction():
@@ -372,14 +380,16 @@ attempt_once(void *arg)
 {
 	Attempt    *a = arg;
 	LeaseStore *store = lease_store_open(a->funcid, true);
-	bool		mine;
+	bool		may_try;
 
-	a->status = lease_election_look(store, a->key, a->terms->holder, &a->row, &a->now);
-	mine = a->status == LEASE_RENEWED ||
-		(a->status == LEASE_ACQUIRED && a->row.reserved_for != NULL &&
-		 a->now < a->row.not_before);
-	if (mine ||
-		((a->status == LEASE_ACQUIRED || a->status == LEASE_MISSING) && is_first()))
+	may_try = a->first = is_first();
+	if (!a->first)
+	{
+		a->status = lease_election_look(store, a->key, a->terms->holder, &a->row, &a->now);
+		may_try = a->status == LEASE_RENEWED ||
+			(a->status == LEASE_ACQUIRED && is_reserved(&a->row, a->now));
+	}
+	if (may_try)
 		a->status = lease_election_acquire(store, a->key, a->terms, &a->row, &a->now);
 	else if (a->status == LEASE_ACQUIRED || a->status == LEASE_MISSING)
 		a->status = LEASE_BUSY; /* the first is about to get it */
@@ -398,8 +408,8 @@ monotonic_now(void)
 }
 
 /*
- * How long to sleep after an attempt that failed, in milliseconds: until the
- * lease will be free, if nothing happens before.
+ * How long to sleep after an attempt that failed, in milliseconds.  The first
+ * sleeps until the lease will be free, if nothing happens before.
  */
 static long
 sleep_time(const Attempt *a, int64 left)
@@ -407,6 +417,8 @@ sleep_time(const Attempt *a, int64 left)
 	long		timeout = Min(left / 1000 + 1, queue == NULL ? MAX_SLEEP_UNQUEUED : MAX_SLEEP);
 	TimestampTz free_at;
 
+	if (!a->first)
+		return timeout;
 	if (a->status == LEASE_BUSY)
 		return Min(timeout, MAX_SLEEP_BUSY);
 

@@ -5,6 +5,12 @@
 -- and needs a transaction of its own.
 DELETE FROM lease WHERE namespace = 'test-paths';
 
+-- By hand only the owner may write who holds a lease.
+CREATE FUNCTION pg_temp.by_hand() RETURNS void LANGUAGE sql SECURITY DEFINER AS $$
+	INSERT INTO lease (namespace, name, holder_identity, lease_duration_seconds, renew_time, lease_transitions, labels)
+	VALUES ('test-paths', 'l', 'gone', 10, clock_timestamp() - interval '1 h', 3, '{"a": "b"}')
+$$;
+
 -- A little of everything: what is told and what is written, without times and ids.
 CREATE FUNCTION pg_temp.scenario() RETURNS TABLE (step int, call text, answer text, rows_after text) LANGUAGE plpgsql AS $$
 DECLARE
@@ -32,18 +38,27 @@ DECLARE
 		$c$lease_renew('m', 'a', 'test-paths')$c$,
 		$c$lease_acquire('m', 'a', '1 h', 'test-paths')$c$,
 		$c$lease_renew('m', 'a', 'test-paths')$c$,
-		$c$lease_release('m', 'a', 'test-paths')$c$];
+		$c$(SELECT lease_guard('m', fencing_token, 'test-paths') FROM lease WHERE (namespace, name) = ('test-paths', 'm'))$c$,
+		$c$lease_renew('m', 'a', 'test-paths')$c$,
+		$c$lease_handover('m', 'b', 'c', 'test-paths')$c$,
+		$c$lease_handover('m', 'a', 'c', 'test-paths', reserve => '1 h')$c$,
+		$c$lease_acquire('m', 'b', '1 h', 'test-paths')$c$,
+		$c$lease_acquire('m', 'b', '1 h', 'test-paths', wait => '1 ms')$c$,
+		$c$lease_acquire('m', 'c', '1 h', 'test-paths', hold_at_least => '1 h', lock_delay => '5 min')$c$,
+		$c$lease_acquire('m', 'c', '2 h', 'test-paths', wait => '1 ms')$c$,
+		$c$lease_release('m', 'c', 'test-paths')$c$,
+		$c$lease_acquire('m', 'c', '2 h', 'test-paths')$c$];
 	token bigint := 0;
 	new_token bigint;
 BEGIN
-	INSERT INTO lease (namespace, name, holder_identity, lease_duration_seconds, renew_time, lease_transitions, labels)
-	VALUES ('test-paths', 'l', 'gone', 10, clock_timestamp() - interval '1 h', 3, '{"a": "b"}');
+	PERFORM pg_temp.by_hand();
 	FOR n IN 1 .. array_length(calls, 1) LOOP
 		step := n;
 		call := calls[n];
 		EXECUTE format('SELECT string_agg((to_jsonb(r) - ''fencing_token'' - ''expires_at'' - ''expires_in'')::text, '' '') FROM %s r', call) INTO answer;
-		SELECT string_agg((to_jsonb(l) - 'uid' - 'resource_version' - 'creation_timestamp' - 'acquire_time' - 'renew_time' - 'fencing_token'
+		SELECT string_agg((to_jsonb(l) - 'uid' - 'resource_version' - 'creation_timestamp' - 'acquire_time' - 'renew_time' - 'fencing_token' - 'held_since' - 'not_before'
 			|| jsonb_build_object('just acquired', clock_timestamp() - l.acquire_time < interval '10 s',
+				'just granted', clock_timestamp() - l.held_since < interval '10 s', 'kept back', l.not_before > clock_timestamp(),
 				'just renewed', clock_timestamp() - l.renew_time < interval '10 s'))::text, ' ' ORDER BY l.name), max(fencing_token)
 		FROM lease l WHERE namespace = 'test-paths' INTO rows_after, new_token;
 		rows_after := rows_after || CASE WHEN new_token > token THEN ', a new token' WHEN new_token = token THEN ', the same token' ELSE ', A SMALLER TOKEN' END;
@@ -114,7 +129,7 @@ INSERT INTO result SELECT * FROM json_populate_recordset(NULL::result, :'kept');
 SELECT is(e.answer || ' -> ' || e.rows_after, d.answer || ' -> ' || d.rows_after, format('%s as directly: %s %s', e.way, d.step, d.call))
 FROM result d JOIN result e USING (step) WHERE d.way = 'directly' AND e.way <> 'directly' ORDER BY e.way, step;
 SELECT is_empty($$SELECT way, step, call FROM result WHERE rows_after LIKE '%SMALLER%'$$, 'no token was ever smaller than the one before');
-SELECT is(count(*), 24::bigint, 'all 24 steps were taken: ' || way) FROM result GROUP BY way ORDER BY way;
+SELECT is(count(*), 33::bigint, 'all 33 steps were taken: ' || way) FROM result GROUP BY way ORDER BY way;
 SELECT is(count(DISTINCT way), 5::bigint, 'all five ways were taken') FROM result;
 
 -- which way is taken when

@@ -18,6 +18,8 @@ SELECT plan(57);
 
 SELECT is(pg_get_function_arguments('lease_acquire'::regproc),
 	'name text, holder text, duration interval DEFAULT ''00:00:15''::interval, namespace text DEFAULT ''default''::text, '
+	'wait interval DEFAULT ''00:00:00''::interval, hold_at_least interval DEFAULT ''00:00:00''::interval, '
+	'lock_delay interval DEFAULT ''00:00:00''::interval, session boolean DEFAULT false, '
 	'OUT acquired boolean, OUT status text, OUT holder_identity text, OUT fencing_token bigint, OUT expires_at timestamp with time zone, '
 	'OUT expires_in interval, OUT lease_transitions integer', 'arguments, defaults and results are those of the reference');
 SELECT volatility_is('lease_acquire', 'volatile', 'lease_acquire() is volatile: the planner may not merge two calls');

@@ -11,13 +11,14 @@ INSERT INTO wanted VALUES
 	('owner_references', 'jsonb', false), ('finalizers', 'text[]', false), ('holder_identity', 'text', false),
 	('lease_duration_seconds', 'integer', false), ('acquire_time', 'timestamp with time zone', false),
 	('renew_time', 'timestamp with time zone', false), ('lease_transitions', 'integer', false), ('strategy', 'text', false),
-	('preferred_holder', 'text', false), ('fencing_token', 'bigint', true);
-SELECT columns_are('lease', (SELECT array_agg(column_name::name) FROM wanted), 'the columns are the fields of the API, and a token');
+	('preferred_holder', 'text', false), ('held_since', 'timestamp with time zone', false), ('lock_delay_seconds', 'integer', false),
+	('not_before', 'timestamp with time zone', false), ('reserved_for', 'text', false), ('fencing_token', 'bigint', true);
+SELECT columns_are('lease', (SELECT array_agg(column_name::name) FROM wanted), 'the columns are the fields of the API, and what the functions need');
 SELECT col_type_is('lease', column_name::name, type, column_name || ' is ' || type) FROM wanted;
 SELECT CASE WHEN not_null THEN col_not_null('lease', column_name::name, column_name || ' is always there')
 	ELSE col_is_null('lease', column_name::name, column_name || ' may be NULL: every field of spec is optional') END FROM wanted;
 SELECT is(collname, 'C', column_name || ' is compared byte by byte')
-FROM (VALUES ('namespace'), ('name'), ('holder_identity'), ('strategy'), ('preferred_holder')) v (column_name)
+FROM (VALUES ('namespace'), ('name'), ('holder_identity'), ('strategy'), ('preferred_holder'), ('reserved_for')) v (column_name)
 JOIN pg_attribute ON attrelid = 'lease'::regclass AND attname = column_name
 JOIN pg_collation c ON c.oid = attcollation;
 
@@ -28,7 +29,7 @@ SELECT ok(indisunique AND indpred IS NULL AND indexprs IS NULL AND indimmediate,
 	index || ' is neither partial nor on an expression nor deferred: only such a one is a key to row locks')
 FROM (VALUES ('lease_pkey'), ('lease_fencing_token_key')) v (index) JOIN pg_index ON indexrelid = index::regclass;
 SELECT indexes_are('lease', ARRAY['lease_pkey', 'lease_fencing_token_key'], 'there is no other index: renewals stay HOT');
-SELECT triggers_are('lease', ARRAY['lease_on_write'], 'there is one trigger');
+SELECT triggers_are('lease', ARRAY['lease_on_write', 'lease_after_write'], 'there is one trigger before a write and one after it');
 
 -- storage
 SELECT ok(relpersistence = 'p', 'the table is logged') FROM pg_class WHERE oid = 'lease'::regclass;
@@ -46,7 +47,7 @@ SELECT is(format_type(seqtypid, NULL) || ' ' || seqincrement || ' ' || seqcycle,
 FROM pg_sequence WHERE seqrelid = 'lease_fencing_token_seq'::regclass;
 SELECT is(pg_get_serial_sequence('lease', 'fencing_token')::regclass, 'lease_fencing_token_seq'::regclass, 'it belongs to the column: who owns the table owns it');
 SELECT set_eq($$SELECT unnest(extconfig)::regclass::text AS config, unnest(extcondition) AS condition FROM pg_extension WHERE extname = 'lease'$$,
-	$$VALUES ('lease', ''), ('lease_fencing_token_seq', '')$$, 'a dump contains all rows and the position of the tokens');
+	$$VALUES ('lease', ''), ('lease_fencing_token_seq', ''), ('lease_history', '')$$, 'a dump contains all rows, the history and the position of the tokens');
 
 -- defaults
 INSERT INTO lease (name) VALUES ('plain'), ('plain-2');
@@ -81,6 +82,7 @@ INSERT INTO bad VALUES
 	('name, lease_duration_seconds', $$'bad', 0$$, 'lease_lease_duration_seconds_check'),
 	('name, lease_duration_seconds', $$'bad', -1$$, 'lease_lease_duration_seconds_check'),
 	('name, lease_transitions', $$'bad', -1$$, 'lease_lease_transitions_check'),
+	('name, lock_delay_seconds', $$'bad', -1$$, 'lease_lock_delay_seconds_check'),
 	('name, strategy', $$'bad', 'foo'$$, 'lease_strategy_check'),
 	('name, strategy', $$'bad', 'example.com/foobar/toomanyslashes'$$, 'lease_strategy_check'),
 	('name, preferred_holder', $$'bad', 'me'$$, 'lease_preferred_holder_check'),
@@ -95,7 +97,7 @@ FROM bad;
 SELECT throws_ok(format('UPDATE lease SET %s = %s WHERE name = ''plain''', split_part(columns, ', ', 2), split_part(vals, ', ', 2)), '23514',
 	'new row for relation "lease" violates check constraint "' || constraint_name || '"', format('refused in an update: %s = %s', split_part(columns, ', ', 2), split_part(vals, ', ', 2)))
 FROM bad WHERE constraint_name IN ('lease_labels_check', 'lease_owner_references_check', 'lease_finalizers_check', 'lease_lease_duration_seconds_check',
-	'lease_lease_transitions_check', 'lease_strategy_check') ORDER BY columns, vals;
+	'lease_lease_transitions_check', 'lease_lock_delay_seconds_check', 'lease_strategy_check') ORDER BY columns, vals;
 SELECT throws_ok($$UPDATE lease SET preferred_holder = 'me' WHERE name = 'plain'$$, '23514', 'new row for relation "lease" violates check constraint "lease_preferred_holder_check"',
 	'refused in an update: a preferred holder without a strategy');
 

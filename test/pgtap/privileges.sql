@@ -100,7 +100,8 @@ GRANT SELECT (namespace, name) ON lease TO lease_test_columns;
 SET LOCAL ROLE lease_test_columns;
 SELECT throws_ok($$SELECT lease_holder('l')$$, '42501', 'permission denied for table lease', 'SELECT on the name is not enough to see the holder');
 ROLLBACK TO s;
-GRANT SELECT (namespace, name, holder_identity, lease_duration_seconds, acquire_time, renew_time, lease_transitions, fencing_token, resource_version)
+GRANT SELECT (namespace, name, holder_identity, lease_duration_seconds, acquire_time, renew_time, lease_transitions,
+	lock_delay_seconds, not_before, reserved_for, fencing_token, resource_version)
 	ON lease TO lease_test_columns;
 SET LOCAL ROLE lease_test_columns;
 SELECT is(lease_holder('l'), 'me', 'SELECT on the columns that say so is');
