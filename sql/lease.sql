@@ -225,7 +225,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_acquire(text, text, interval, text, interval, interval, interval, boolean) IS
 'Acquires a lease for holder, or renews it when holder has it already; makes the object when it is missing.
 duration: whole seconds, 1 s to 2147483647 s, default 15 s as in client-go.
-wait: how long to wait for it, default not at all. Who waits is woken when the lease is released, handed over, deleted or has expired, first come, first served, and holds no lock meanwhile (see docs/reference.md about snapshots).
+wait: how long to wait for it, default not at all. Who waits is woken when the lease is released, handed over, deleted or has expired, first come, first served, and holds no lock meanwhile, but the snapshot of its statement; see lease_await() for longer waits.
 hold_at_least: minimum hold time; released earlier, the lease stays reserved until then.
 lock_delay: whole seconds for which nobody but the holder may acquire the lease after it has expired; it can be acquired at once after a release.
 session: release the lease at once when this session ends, however it does; if the server crashes, the duration decides. The lease must still be renewed.
@@ -233,6 +233,20 @@ status: acquired (a new holding with a new fencing_token), renewed (mine already
 fencing_token is NULL unless acquired is true. The lease is yours when the transaction has committed.
 Rules for lease_transitions and acquire_time: client-go, tryAcquireOrRenew.
 Errors: 22004 NULL argument, 22023 empty name, namespace or holder or interval out of range, 42602 name or namespace with invalid syntax, 42622 name or namespace too long, 25006 read-only transaction or standby, 40001 changed since the snapshot of a REPEATABLE READ or SERIALIZABLE transaction, 42501 not permitted.';
+
+CREATE PROCEDURE lease_await(
+	name text,
+	holder text,
+	duration interval DEFAULT '15 s',
+	namespace text DEFAULT 'default',
+	wait interval DEFAULT '1 h',
+	hold_at_least interval DEFAULT '0',
+	lock_delay interval DEFAULT '0',
+	session boolean DEFAULT false)
+LANGUAGE C AS 'MODULE_PATHNAME';
+COMMENT ON PROCEDURE lease_await(text, text, interval, text, interval, interval, interval, boolean) IS
+'Acquires a lease for holder and waits for it, default one hour, as lease_acquire() does; and while it waits it holds no snapshot either, so that it can wait for long without keeping VACUUM from its work. For that it has to be called on its own, outside a transaction block. Ask lease_acquire() afterwards: it says whether you have it, and returns the fencing token.
+Errors: as lease_acquire().';
 
 CREATE FUNCTION lease_renew(
 	name text,

@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -20,6 +21,7 @@
 #include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_acquire);
+PG_FUNCTION_INFO_V1(lease_await);
 PG_FUNCTION_INFO_V1(lease_renew);
 PG_FUNCTION_INFO_V1(lease_renew_all);
 PG_FUNCTION_INFO_V1(lease_release);
@@ -125,6 +127,57 @@ get_terms_args(FunctionCallInfo fcinfo, int holder, int duration,
 	return terms;
 }
 
+/* What lease_acquire() and lease_await() are asked for. */
+typedef struct AcquireArgs
+{
+	LeaseKey	key;
+	LeaseTerms	terms;
+	int64		wait;			/* microseconds */
+	bool		session;
+} AcquireArgs;
+
+static AcquireArgs
+get_acquire_args(FunctionCallInfo fcinfo)
+{
+	AcquireArgs args;
+
+	args.key = lease_arg_key(fcinfo, 0, 3);
+	args.terms = get_terms_args(fcinfo, 1, 2, 5, 6);
+	args.wait = lease_ttl_microseconds(get_interval_arg(fcinfo, 4, "wait"), "wait");
+	if (PG_ARGISNULL(7))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("session must not be null")));
+	args.session = PG_GETARG_BOOL(7);
+	return args;
+}
+
+/*
+ * Acquires, and waits if asked to.  row and now are set as by
+ * lease_election_acquire().
+ */
+static LeaseStatus
+acquire(FunctionCallInfo fcinfo, const AcquireArgs *args, bool atomic,
+		LeaseRow *row, TimestampTz *now)
+{
+	Oid			funcid = fcinfo->flinfo->fn_oid;
+	LeaseStatus status;
+
+	if (args->wait > 0)
+		status = lease_wait_acquire(funcid, &args->key, &args->terms, args->wait,
+									atomic, row, now);
+	else
+	{
+		LeaseStore *store = lease_store_open(funcid, true);
+
+		status = lease_election_acquire(store, &args->key, &args->terms, row, now);
+		lease_store_close(store);
+	}
+	if (args->session && (status == LEASE_ACQUIRED || status == LEASE_RENEWED))
+		lease_session_bind(funcid, &args->key, row);
+	return status;
+}
+
 /*
  * SQL: lease_acquire(name, holder, duration, namespace, wait, hold_at_least,
  *		lock_delay, session)
@@ -142,10 +195,7 @@ lease_acquire(PG_FUNCTION_ARGS)
 		{"lease_transitions", INT4OID},
 	};
 	static TupleDesc tupdesc = NULL;
-	Oid			funcid = fcinfo->flinfo->fn_oid;
-	LeaseKey	key = lease_arg_key(fcinfo, 0, 3);
-	LeaseTerms	terms = get_terms_args(fcinfo, 1, 2, 5, 6);
-	int64		wait = lease_ttl_microseconds(get_interval_arg(fcinfo, 4, "wait"), "wait");
+	AcquireArgs args = get_acquire_args(fcinfo);
 	LeaseStatus status;
 	LeaseRow	row;
 	TimestampTz now;
@@ -154,26 +204,10 @@ lease_acquire(PG_FUNCTION_ARGS)
 	Datum		values[lengthof(columns)];
 	bool		nulls[lengthof(columns)] = {false};
 
-	if (PG_ARGISNULL(7))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("session must not be null")));
 	lease_require_writable("lease_acquire()");
-
-	if (wait > 0)
-		status = lease_wait_acquire(funcid, &key, &terms, wait, &row, &now);
-	else
-	{
-		LeaseStore *store = lease_store_open(funcid, true);
-
-		status = lease_election_acquire(store, &key, &terms, &row, &now);
-		lease_store_close(store);
-	}
+	status = acquire(fcinfo, &args, true, &row, &now);
 
 	acquired = status == LEASE_ACQUIRED || status == LEASE_RENEWED;
-	if (acquired && PG_GETARG_BOOL(7))
-		lease_session_bind(funcid, &key, &row);
-
 	values[0] = BoolGetDatum(acquired);
 	values[1] = PointerGetDatum(status_text(status));
 	if (status == LEASE_BUSY)
@@ -181,7 +215,7 @@ lease_acquire(PG_FUNCTION_ARGS)
 	else
 	{
 		expires_at = status == LEASE_RESERVED ?
-			lease_ttl_available_at(&row, terms.holder) : lease_ttl_expires_at(&row);
+			lease_ttl_available_at(&row, args.terms.holder) : lease_ttl_expires_at(&row);
 		nulls[2] = row.holder_identity == NULL;
 		values[2] = PointerGetDatum(row.holder_identity);
 		/* a loser has no business with the holder's token */
@@ -193,6 +227,24 @@ lease_acquire(PG_FUNCTION_ARGS)
 		values[6] = Int32GetDatum(row.lease_transitions);
 	}
 	return form_result(result_type(&tupdesc, columns, lengthof(columns)), values, nulls);
+}
+
+/*
+ * SQL: procedure lease_await(name, holder, duration, namespace, wait,
+ *		hold_at_least, lock_delay, session)
+ */
+Datum
+lease_await(PG_FUNCTION_ARGS)
+{
+	AcquireArgs args = get_acquire_args(fcinfo);
+	LeaseRow	row;
+	TimestampTz now;
+	bool		atomic = fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic;
+
+	lease_require_writable("lease_await()");
+	(void) acquire(fcinfo, &args, atomic, &row, &now);
+	PG_RETURN_VOID();
 }
 
 /*

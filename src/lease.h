@@ -223,7 +223,7 @@ extern void lease_session_bind(Oid funcid, const LeaseKey *key, const LeaseRow *
 extern void lease_wait_init(void);
 extern LeaseStatus lease_wait_acquire(Oid funcid, const LeaseKey *key,
 									  const LeaseTerms *terms, int64 wait,
-									  LeaseRow *row, TimestampTz *now);
+									  bool atomic, LeaseRow *row, TimestampTz *now);
 extern void lease_wait_wake_at_end(const LeaseKey *key, const text *reserved_for);
 
 /* guard.c */

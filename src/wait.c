@@ -15,7 +15,7 @@
  *
  * Each look or try is a subtransaction, rolled back unless it succeeds.  A
  * sleeping waiter therefore holds no lock on the table or a row.  The snapshot of
- * the statement that calls us is the server's, and stays.
+ * a SELECT that calls us is the server's, and stays; a CALL has none.
  *
  * Once in a while a waiter looks without having been woken, for the sake of what
  * cannot tell us: COMMIT PREPARED, TRUNCATE, a transaction that locked the row by
@@ -38,9 +38,12 @@
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
+#include "tcop/pquery.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -456,10 +459,13 @@ sleep_on_latch(long timeout)
 /*
  * Acquires the lease, or waits for it for so many microseconds.  The results are
  * those of lease_election_acquire().
+ *
+ * atomic: the caller's snapshot has to stay.  Otherwise this is a CALL, and it
+ * goes as for a COMMIT in a procedure.
  */
 LeaseStatus
 lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
-				   int64 wait, LeaseRow *row, TimestampTz *now)
+				   int64 wait, bool atomic, LeaseRow *row, TimestampTz *now)
 {
 	int64		deadline = monotonic_now() + wait;
 	Attempt		a = {.funcid = funcid, .key = key, .terms = terms};
@@ -473,7 +479,14 @@ lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
 
 			if (left <= 0)
 				break;
+			if (!atomic)
+			{
+				ForgetPortalSnapshots();
+				InvalidateCatalogSnapshot();
+			}
 			sleep_on_latch(sleep_time(&a, left));
+			if (!atomic)
+				EnsurePortalSnapshotExists();
 		}
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(leave_on_error, (Datum) 0);
