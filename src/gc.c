@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -60,6 +61,16 @@ collect(LeaseStore *store)
 }
 
 /*
+ * The history is trimmed for whoever may delete leases.
+ */
+static void
+check_may_delete(Oid relid)
+{
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_DELETE) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, LEASE_TABLE);
+}
+
+/*
  * SQL: lease_gc()
  */
 Datum
@@ -74,6 +85,7 @@ lease_gc(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	lease_require_writable("lease_gc()");
+	check_may_delete(get_relname_relid(LEASE_TABLE, get_func_namespace(funcid)));
 
 	store = lease_store_open(funcid, true);
 	values[0] = Int64GetDatum(store == NULL ? 0 : collect(store));

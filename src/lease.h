@@ -156,6 +156,7 @@ extern LeaseStatus lease_election_guard(LeaseStore *store, const LeaseKey *key,
 /* store.c */
 extern LeaseStore *lease_store_open(Oid funcid, bool for_write);
 extern void lease_store_close(LeaseStore *store);
+extern bool lease_store_is_filtered(LeaseStore *store);
 extern bool lease_store_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
 extern LeaseLockResult lease_store_lock(LeaseStore *store, const LeaseKey *key,
 										LockTupleMode mode, LeaseRow *row);

@@ -33,6 +33,7 @@ typedef struct Binding
 	LeaseKey	key;
 	text	   *holder;
 	int64		token;
+	Oid			role;			/* releases it, with its privileges */
 } Binding;
 
 /* At most one for each lease. */
@@ -47,20 +48,17 @@ release(const Binding *binding)
 {
 	Oid			schema = get_func_namespace(binding->funcid);
 	Oid			relid = OidIsValid(schema) ? get_relname_relid(LEASE_TABLE, schema) : InvalidOid;
-	LeaseIdentity caller;
 	LeaseStore *store;
 	LeaseRow	row;
 
 	if (!OidIsValid(relid))
 		return;					/* the extension was dropped */
 
-	/* The session may have given up the role that acquired it. */
-	caller = lease_owner_begin(relid);
+	SetUserIdAndSecContext(binding->role, 0);
 	store = lease_store_open(binding->funcid, true);
 	(void) lease_election_release(store, &binding->key, binding->holder, binding->token,
 								  LEASE_ON_SESSION_END, &row);
 	lease_store_close(store);
-	lease_owner_end(caller);
 }
 
 /*
@@ -127,6 +125,7 @@ lease_session_bind(Oid funcid, const LeaseKey *key, const LeaseRow *row)
 	binding->funcid = funcid;
 	binding->holder = copy_text(row->holder_identity);
 	binding->token = row->fencing_token;
+	binding->role = GetUserId();
 
 	if (!registered)
 		before_shmem_exit(release_all, (Datum) 0);

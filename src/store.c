@@ -310,6 +310,16 @@ lease_store_close(LeaseStore *store)
 }
 
 /*
+ * Could a row be there that the caller may see, but not change?  Then busy may
+ * mean that.
+ */
+bool
+lease_store_is_filtered(LeaseStore *store)
+{
+	return store != NULL && (!store->probe || store->filtered);
+}
+
+/*
  * Sets row from its columns; values and nulls are indexed by LeaseColumn.
  */
 void

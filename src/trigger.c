@@ -22,6 +22,7 @@
 #include "parser/parse_relation.h"
 #include "utils/acl.h"
 #include "utils/datum.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -31,6 +32,27 @@
 PG_FUNCTION_INFO_V1(lease_on_write);
 PG_FUNCTION_INFO_V1(lease_after_write);
 
+/*
+ * Errors out unless this is our trigger, and on our table.  Anybody may create a
+ * trigger with these functions on a table of his own, with columns of other types.
+ */
+static void
+check_called_by(FunctionCallInfo fcinfo, const char *function, bool right_event)
+{
+	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+
+	if (!right_event)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called by the trigger of that name", function)));
+	if (RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation) !=
+		get_relname_relid(LEASE_TABLE, schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" belongs to table \"%s\" of the extension only",
+						function, LEASE_TABLE)));
+}
+
 /* One column of the row that is about to be written. */
 typedef struct Column
 {
@@ -38,6 +60,12 @@ typedef struct Column
 	Datum		value;
 	bool		isnull;
 } Column;
+
+static bool
+is_owner(Relation rel)
+{
+	return object_ownercheck(RelationRelationId, RelationGetRelid(rel), GetUserId());
+}
 
 static Column
 get_column(Relation rel, HeapTuple tuple, const char *name)
@@ -48,10 +76,9 @@ get_column(Relation rel, HeapTuple tuple, const char *name)
 	if (c.attnum <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of relation \"%s\" does not exist",
+				 errmsg("column \"%s\" of table \"%s\" does not exist",
 						name, RelationGetRelationName(rel)),
-				 errdetail("The trigger function \"%s\" belongs to the table \"%s\" of the extension only.",
-						   LEASE_TRIGGER_BEFORE, LEASE_TABLE)));
+				 errhint("Drop and create the extension \"lease\" again.")));
 	c.value = heap_getattr(tuple, c.attnum, RelationGetDescr(rel), &c.isnull);
 	return c;
 }
@@ -114,8 +141,7 @@ static const char *const holding_columns[] = {
 static void
 check_may_decide(Relation rel, HeapTuple old, HeapTuple new)
 {
-	if (lease_permit_take() ||
-		object_ownercheck(RelationRelationId, RelationGetRelid(rel), GetUserId()))
+	if (lease_permit_take() || is_owner(rel))
 		return;
 
 	for (int i = 0; i < lengthof(holding_columns); i++)
@@ -159,7 +185,7 @@ token_for_insert(Relation rel, Column token)
 
 		if (lease_token_take(value))
 			return value;
-		if (object_ownercheck(RelationRelationId, relid, GetUserId()))
+		if (is_owner(rel))
 		{
 			if (value > 0)
 				lease_token_raise(relid, value);
@@ -232,8 +258,8 @@ on_insert(Relation rel, HeapTuple tuple)
 
 	check_may_decide(rel, NULL, tuple);
 
-	/* A restored row keeps its version, and the beginning of its holding. */
-	if (new_version <= 0)
+	/* A row that the owner restores keeps its version. */
+	if (new_version <= 0 || !is_owner(rel))
 		new_version = lease_ttl_next_resource_version(0, GetCurrentTimestamp());
 	return with_ours(rel, tuple, new_version, token_for_insert(rel, token),
 					 since.isnull ? TimestampTzGetDatum(GetCurrentTimestamp()) : since.value,
@@ -275,14 +301,11 @@ lease_on_write(PG_FUNCTION_ARGS)
 	Relation	rel;
 	HeapTuple	tuple;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) ||
-		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-		TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be called by a trigger before insert or update for each row",
-						LEASE_TRIGGER_BEFORE)));
+	check_called_by(fcinfo, LEASE_TRIGGER_BEFORE,
+					CALLED_AS_TRIGGER(fcinfo) &&
+					TRIGGER_FIRED_BEFORE(trigger->tg_event) &&
+					TRIGGER_FIRED_FOR_ROW(trigger->tg_event) &&
+					!TRIGGER_FIRED_BY_DELETE(trigger->tg_event));
 
 	rel = trigger->tg_relation;
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
@@ -330,13 +353,10 @@ lease_after_write(PG_FUNCTION_ARGS)
 	LeaseRow	old;
 	LeaseRow	new;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) ||
-		!TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be called by a trigger after insert, update or delete for each row",
-						LEASE_TRIGGER_AFTER)));
+	check_called_by(fcinfo, LEASE_TRIGGER_AFTER,
+					CALLED_AS_TRIGGER(fcinfo) &&
+					TRIGGER_FIRED_AFTER(trigger->tg_event) &&
+					TRIGGER_FIRED_FOR_ROW(trigger->tg_event));
 
 	rel = trigger->tg_relation;
 	old = get_row(rel, trigger->tg_trigtuple);

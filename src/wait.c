@@ -198,7 +198,7 @@ wake(const Event *event)
 
 	LWLockAcquire(queue->lock, LW_SHARED);
 	first = find_first(event->lease);
-	if (first >= 0)
+	if (first >= 0 && first != MyProcNumber)
 		SetLatch(&ProcGlobal->allProcs[first].procLatch);
 	for (int i = 0; event->successor != 0 && i < MaxBackends; i++)
 	{
@@ -285,6 +285,24 @@ is_first(void)
 }
 
 /*
+ * Goes to the end of the queue.
+ */
+static void
+enter_again(void)
+{
+	Event		event = {0, 0};
+
+	if (queue == NULL)
+		return;
+
+	LWLockAcquire(queue->lock, LW_EXCLUSIVE);
+	event.lease = queue->waiters[MyProcNumber].lease;
+	queue->waiters[MyProcNumber].ticket = ++queue->last_ticket;
+	LWLockRelease(queue->lock);
+	wake(&event);
+}
+
+/*
  * ---------- The transactions that wake ----------
  */
 
@@ -362,6 +380,7 @@ typedef struct Attempt
 	const LeaseKey *key;
 	const LeaseTerms *terms;
 	bool		first;			/* in the queue */
+	bool		filtered;
 	LeaseStatus status;
 	LeaseRow	row;
 	TimestampTz now;
@@ -385,6 +404,7 @@ attempt_once(void *arg)
 	LeaseStore *store = lease_store_open(a->funcid, true);
 	bool		may_try;
 
+	a->filtered = lease_store_is_filtered(store);
 	may_try = a->first = is_first();
 	if (!a->first)
 	{
@@ -479,6 +499,10 @@ lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
 
 			if (left <= 0)
 				break;
+
+			/* Perhaps we may see the row but not lock it: let others try. */
+			if (a.first && a.filtered && a.status == LEASE_BUSY)
+				enter_again();
 			if (!atomic)
 			{
 				ForgetPortalSnapshots();

@@ -1,6 +1,6 @@
 -- Rows written by hand: the trigger keeps what the server decides, and tokens.
 BEGIN;
-SELECT plan(62);
+SELECT plan(63);
 
 CREATE FUNCTION pg_temp.token(name text) RETURNS bigint LANGUAGE sql AS 'SELECT fencing_token FROM lease WHERE name = $1';
 CREATE FUNCTION pg_temp.version(name text) RETURNS bigint LANGUAGE sql AS 'SELECT resource_version FROM lease WHERE name = $1';
@@ -181,7 +181,11 @@ FROM (VALUES ('creation_timestamp'), ('acquire_time'), ('renew_time')) c (column
 -- the trigger is the table's own
 CREATE TEMP TABLE other (a int);
 CREATE TRIGGER t BEFORE INSERT ON other FOR EACH ROW EXECUTE FUNCTION lease_on_write();
-SELECT throws_ok($$INSERT INTO other VALUES (1)$$, '42703', NULL, 'on another table the trigger function says what is wrong');
+SELECT throws_ok($$INSERT INTO other VALUES (1)$$, '39P01', 'function "lease_on_write" belongs to table "lease" of the extension only', 'on another table the trigger function says what is wrong');
+-- it must: with other types in the same columns it would read any memory
+CREATE TEMP TABLE fake AS SELECT namespace, name, 4096::bigint AS holder_identity, fencing_token, held_since FROM lease LIMIT 0;
+CREATE TRIGGER t AFTER INSERT ON fake FOR EACH ROW EXECUTE FUNCTION lease_after_write();
+SELECT throws_ok($$INSERT INTO fake DEFAULT VALUES$$, '39P01', 'function "lease_after_write" belongs to table "lease" of the extension only', 'and so does the other one');
 CREATE TRIGGER after AFTER UPDATE ON lease FOR EACH ROW EXECUTE FUNCTION lease_on_write();
 SELECT throws_ok($$UPDATE lease SET labels = '{}' WHERE name = 'l'$$, '39P01', NULL, 'and at another time than before the change, too');
 
