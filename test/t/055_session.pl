@@ -63,7 +63,9 @@ sub end_of
 {
 	my ($s) = @_;
 
-	# what it says when it has lost its connection does not matter here
+	# A server started meanwhile has inherited the pipe, so it has to be told.
+	# What it says when it has lost its connection does not matter here.
+	$s->{in} .= "\\q\n";
 	eval { $s->{handle}->finish; };
 }
 
@@ -88,7 +90,7 @@ my $acquire = q{SELECT status FROM lease_acquire('%s', 'me', '1 h', session => t
 
 # All the ways a session ends while the server goes on
 my %client_end = (
-	'the client quits' => sub { my $s = shift; $s->{in} .= "\\q\n"; end_of($s); },
+	'the client quits' => sub { end_of($_[0]); },
 	'the client is killed while idle' => sub { my $s = shift; $s->{handle}->signal('KILL'); end_of($s); },
 	'the client is killed in a transaction' => sub {
 		my $s = shift;
@@ -144,7 +146,6 @@ foreach my $how (sort keys %client_end)
 	do_in($s, q{SELECT status FROM lease_acquire('several-3', 'me', '1 h')});
 	is(do_in($s, sprintf($acquire, 'several-3')), 'renewed', 'a lease I have is renewed');
 	do_in($s, q{SELECT status FROM lease_acquire('unbound', 'me', '1 h')});
-	$s->{in} .= "\\q\n";
 	end_of($s);
 	gone($s);
 	is(query(q{SELECT string_agg(name, ',' ORDER BY name) FROM lease_status WHERE status = 'held' AND name ~ '^(several|unbound)'}),
@@ -246,7 +247,6 @@ query(q{
 	my $pid = do_in($s, 'SELECT pg_backend_pid()');
 	do_in($s, sprintf($acquire, 'x'));
 	do_in($s, 'DROP EXTENSION lease');
-	$s->{in} .= "\\q\n";
 	end_of($s);
 	ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid"),
 		'a session ends also when the extension was dropped meanwhile');
