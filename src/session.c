@@ -8,8 +8,9 @@
  *
  * An exit callback can neither be interrupted nor catch an error.  So nothing
  * here waits: a lease whose row somebody has locked is left to its duration, and
- * so is the standby's confirmation.  An error ends the rest, with a message in
- * the server's log.
+ * a standby's confirmation is not asked for.  An error, as when the role has lost
+ * its privileges, goes to the server's log, and the next lease is released by
+ * the next callback.
  */
 #include "postgres.h"
 
@@ -67,22 +68,28 @@ release(const Binding *binding)
 static void
 release_all(int code, Datum arg)
 {
-	ListCell   *lc;
-
 	/* Without a postmaster this is a crash like any other. */
 	if (bindings == NIL || !PostmasterIsAlive())
 		return;
 
+	/* Whatever fails below, this goes on with the rest. */
+	before_shmem_exit(release_all, (Datum) 0);
+
 	AbortOutOfAnyTransaction();
-	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	XactReadOnly = false;
-	synchronous_commit = SYNCHRONOUS_COMMIT_LOCAL_FLUSH;
-	PushActiveSnapshot(GetTransactionSnapshot());
-	foreach(lc, bindings)
-		release(lfirst(lc));
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	while (bindings != NIL)
+	{
+		const Binding *binding = linitial(bindings);
+
+		bindings = list_delete_first(bindings);
+		StartTransactionCommand();
+		XactIsoLevel = XACT_READ_COMMITTED;
+		XactReadOnly = false;
+		synchronous_commit = SYNCHRONOUS_COMMIT_LOCAL_FLUSH;
+		PushActiveSnapshot(GetTransactionSnapshot());
+		release(binding);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
 }
 
 static bool

@@ -58,6 +58,7 @@ PG_FUNCTION_INFO_V1(lease_waiters);
 /* How long to sleep at most before looking again, in milliseconds. */
 #define MAX_SLEEP 1000			/* there is a queue */
 #define MAX_SLEEP_BUSY 100		/* somebody has the row locked, who may not tell */
+#define MAX_BUSY 10				/* and not more often, where it may be in vain */
 #define MAX_SLEEP_UNQUEUED 100	/* there is no queue */
 
 /* What is compared in the queue. */
@@ -381,6 +382,7 @@ typedef struct Attempt
 	const LeaseTerms *terms;
 	bool		first;			/* in the queue */
 	bool		filtered;
+	int			busy;			/* so often in a row, being first */
 	LeaseStatus status;
 	LeaseRow	row;
 	TimestampTz now;
@@ -501,8 +503,12 @@ lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
 				break;
 
 			/* Perhaps we may see the row but not lock it: let others try. */
-			if (a.first && a.filtered && a.status == LEASE_BUSY)
+			a.busy = a.first && a.status == LEASE_BUSY ? a.busy + 1 : 0;
+			if (a.filtered && a.busy == MAX_BUSY)
+			{
 				enter_again();
+				a.busy = 0;
+			}
 			if (!atomic)
 			{
 				ForgetPortalSnapshots();

@@ -235,6 +235,20 @@ query(q{
 	end_of($s);
 	gone($s);
 	is(state_of('renewed-only'), 'me|', 'cannot release by leaving either');
+
+	$s = connect_psql();
+	do_in($s, sprintf($acquire, 'before'));
+	do_in($s, 'SET ROLE app');
+	do_in($s, sprintf($acquire, 'may-not-any-more'));
+	do_in($s, 'RESET ROLE');
+	do_in($s, sprintf($acquire, 'after'));
+	query('REVOKE ALL ON lease FROM app');
+	$s->{handle}->signal('KILL');
+	end_of($s);
+	gone($s);
+	is(join(', ', map { state_of($_) } qw(before may-not-any-more after)),
+		'nobody|me: session end, me|, nobody|me: session end',
+		'a lease that its role may not release any more does not keep the others from it');
 }
 
 # The extension is gone.
