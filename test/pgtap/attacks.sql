@@ -161,6 +161,10 @@ END $$;
 SELECT set_config('lease.fencing_tokens', :'token', true) AS token \gset
 SELECT is(pg_temp.all_as(role), expected, 'round ' || n || ', as ' || role) FROM (SELECT * FROM rounds ORDER BY n) r;
 SET LOCAL ROLE tenant;
+SELECT is(pg_temp.caught($$SELECT lease_acquire('new', 'tenant')$$), '42501', 'a call whose new row a policy refuses');
+SELECT throws_ok($$INSERT INTO lease (namespace, name, holder_identity) VALUES ('tenant', 'new', 'tenant')$$, '42501', 'permission denied to set column "holder_identity" of a lease',
+	'leaves no permission');
+SELECT throws_ok($$UPDATE lease SET holder_identity = 'tenant'$$, '42501', 'permission denied to set column "holder_identity" of a lease', 'not at home either');
 SELECT results_eq($$EXECUTE renew('me')$$, $$VALUES ('missing')$$, 'a statement that the owner has prepared, as tenant');
 SELECT is((SELECT string_agg(holder_identity, ' ') FROM lease WHERE (namespace, name) = ('default', 'l')), NULL, 'who sees nothing');
 RESET ROLE;

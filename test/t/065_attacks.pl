@@ -98,13 +98,14 @@ $node->safe_psql('postgres', 'GRANT UPDATE ON lease TO app');
 
 # A session whose role has lost the privilege to release: the duration decides.
 $node->safe_psql('postgres', 'CREATE TABLE go (i int); GRANT SELECT ON go TO PUBLIC');
-$s = begin_session('app', q{SELECT status FROM lease_acquire('l', 'app', '1 h', session => true)},
-	q{DO $$BEGIN WHILE NOT EXISTS (SELECT FROM go) LOOP PERFORM pg_sleep(0.05); END LOOP; END$$});
-ok($node->poll_query_until('postgres', sprintf("SELECT ($status_of) = 'app held'", 'l')), 'a lease is acquired for a session');
+$s = begin_session($superuser, 'SET ROLE app', q{SELECT status FROM lease_acquire('l', 'app', '1 h', session => true)},
+	'RESET ROLE', q{SELECT status FROM lease_acquire('m', 'app', '1 h', session => true)}, q{SET application_name = 'app'; DO $$BEGIN WHILE NOT EXISTS (SELECT FROM go) LOOP PERFORM pg_sleep(0.05); END LOOP; END$$});
+ok($node->poll_query_until('postgres', sprintf("SELECT ($status_of) = 'app held'", 'm')), 'leases are acquired for a session');
 $node->safe_psql('postgres', 'REVOKE UPDATE ON lease FROM app; INSERT INTO go VALUES (1)');
-is(end_session($s), 'acquired', 'which ends when its role may not release any more');
-ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'app'}), 'it has ended');
+is(end_session($s), "acquired\nacquired", 'which ends when its role may not release any more');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'app'}), 'it has ended');
 is($node->safe_psql('postgres', sprintf $status_of, 'l'), 'app held', 'the lease runs until it expires');
+is($node->safe_psql('postgres', sprintf $status_of, 'm'), ' free', 'another of the session, acquired by a role that may, is released');
 $node->safe_psql('postgres', q{GRANT UPDATE ON lease TO app; SELECT lease_release('l', 'app')});
 
 # Who may see a lease but not change it waits for it: it must not stand in the way of who may.
