@@ -7,8 +7,10 @@ SELECT no_plan();
 CREATE ROLE app;
 CREATE ROLE collector;
 CREATE ROLE tenant;
+CREATE ROLE renewer;
 GRANT SELECT, INSERT, UPDATE ON lease TO app, tenant;
 GRANT SELECT, UPDATE, DELETE ON lease TO collector;
+GRANT SELECT, UPDATE (renew_time, lease_duration_seconds) ON lease TO renewer;
 DELETE FROM lease;
 SELECT fencing_token AS token FROM lease_acquire('l', 'me', '1 h') \gset
 SELECT FROM lease_acquire('l', 'me', '1 h', 'tenant');
@@ -89,6 +91,10 @@ SELECT is(pg_temp.caught($$SELECT lease_acquire('third', 'app')$$), '09000', 'a 
 SELECT throws_ok($$INSERT INTO lease (name, holder_identity) VALUES ('fifth', 'app')$$, '42501', NULL, 'leaves no permission');
 RESET ROLE;
 DROP TRIGGER a_suppress ON lease;
+SET LOCAL ROLE renewer;
+SELECT is(pg_temp.caught($$SELECT lease_release('l', 'me')$$), '42501', 'a call that may not write before our trigger is asked');
+SELECT throws_ok($$UPDATE lease SET renew_time = now() + interval '1 y' WHERE name = 'l'$$, '42501', 'permission denied to set column "renew_time" of a lease', 'leaves no permission');
+RESET ROLE;
 SET LOCAL ROLE collector;
 SELECT is(lease_gc() IS NOT NULL, true, 'a collection');
 SELECT throws_ok($$UPDATE lease SET holder_identity = 'collector' WHERE name = 'l'$$, '42501', NULL, 'leaves no permission');
