@@ -67,20 +67,20 @@ INSERT INTO lease (name) VALUES ('other'), ('third');
 SET LOCAL ROLE app;
 SELECT throws_ok(statement, '42501', NULL, 'in one statement: ' || statement) FROM (VALUES
 	('UPDATE lease SET renew_time = now() + interval ''1 y'' WHERE name = ''other'' AND (lease_renew(''l'', ''me'')).renewed'),
-	('UPDATE lease SET holder_identity = (lease_acquire(''other'', ''app'')).holder_identity WHERE name = ''l'''),
-	('WITH w AS MATERIALIZED (SELECT * FROM lease_acquire(''other'', ''app'')) UPDATE lease SET holder_identity = w.holder_identity FROM w WHERE name = ''l'''),
+	('UPDATE lease SET holder_identity = (lease_acquire(''other'', ''app'')).holder_identity WHERE (namespace, name) = (''default'', ''l'')'),
+	('WITH w AS MATERIALIZED (SELECT * FROM lease_acquire(''other'', ''app'')) UPDATE lease SET holder_identity = w.holder_identity FROM w WHERE (namespace, name) = (''default'', ''l'')'),
 	('INSERT INTO lease (name, holder_identity) SELECT ''fourth'', holder_identity FROM lease_acquire(''other'', ''app'')'),
 	('INSERT INTO lease (name) SELECT ''l'' FROM lease_acquire(''other'', ''app'') ON CONFLICT (namespace, name) DO UPDATE SET holder_identity = ''app''')) v (statement);
-SELECT throws_ok('UPDATE lease SET fencing_token = (lease_acquire(''other'', ''app'')).fencing_token WHERE name = ''l''', '23514', NULL, 'a token that was issued for another lease');
-SELECT throws_ok(format('UPDATE lease SET fencing_token = %s WHERE name = ''l''', fencing_token), '23514', NULL, 'also later') FROM lease_acquire('other', 'app');
+SELECT throws_ok('UPDATE lease SET fencing_token = (lease_acquire(''other'', ''app'')).fencing_token WHERE (namespace, name) = (''default'', ''l'')', '23514', NULL, 'a token that was issued for another lease');
+SELECT throws_ok(format('UPDATE lease SET fencing_token = %s WHERE (namespace, name) = (''default'', ''l'')', fencing_token), '23514', NULL, 'also later') FROM lease_acquire('other', 'app');
 -- a call that fails half-way, and then a write by hand
 SELECT is(pg_temp.caught($$SELECT lease_acquire('third', 'app'), 1 / (random() * 0)::int$$), '22012', 'a call, and an error after it');
-SELECT throws_ok($$UPDATE lease SET holder_identity = 'app' WHERE name = 'l'$$, '42501', NULL, 'leaves no permission');
+SELECT throws_ok($$UPDATE lease SET holder_identity = 'app' WHERE (namespace, name) = ('default', 'l')$$, '42501', NULL, 'leaves no permission');
 RESET ROLE;
 ALTER TABLE lease ADD CONSTRAINT no_villain CHECK (holder_identity <> 'villain');
 SET LOCAL ROLE app;
 SELECT is(pg_temp.caught($$SELECT lease_acquire('third', 'villain')$$), '23514', 'a call whose row is refused');
-SELECT throws_ok($$UPDATE lease SET holder_identity = 'app' WHERE name = 'l'$$, '42501', NULL, 'leaves no permission');
+SELECT throws_ok($$UPDATE lease SET holder_identity = 'app' WHERE (namespace, name) = ('default', 'l')$$, '42501', NULL, 'leaves no permission');
 SELECT is(pg_temp.caught($$SELECT lease_acquire('fourth', 'villain')$$), '23514', 'a call whose new row is refused');
 SELECT throws_ok($$INSERT INTO lease (name, holder_identity) VALUES ('fifth', 'app')$$, '42501', NULL, 'leaves no permission');
 RESET ROLE;
@@ -93,15 +93,15 @@ RESET ROLE;
 DROP TRIGGER a_suppress ON lease;
 SET LOCAL ROLE renewer;
 SELECT is(pg_temp.caught($$SELECT lease_release('l', 'me')$$), '42501', 'a call that may not write before our trigger is asked');
-SELECT throws_ok($$UPDATE lease SET renew_time = now() + interval '1 y' WHERE name = 'l'$$, '42501', 'permission denied to set column "renew_time" of a lease', 'leaves no permission');
+SELECT throws_ok($$UPDATE lease SET renew_time = now() + interval '1 y' WHERE (namespace, name) = ('default', 'l')$$, '42501', 'permission denied to set column "renew_time" of a lease', 'leaves no permission');
 RESET ROLE;
 SET LOCAL ROLE collector;
 SELECT is(lease_gc() IS NOT NULL, true, 'a collection');
-SELECT throws_ok($$UPDATE lease SET holder_identity = 'collector' WHERE name = 'l'$$, '42501', NULL, 'leaves no permission');
+SELECT throws_ok($$UPDATE lease SET holder_identity = 'collector' WHERE (namespace, name) = ('default', 'l')$$, '42501', NULL, 'leaves no permission');
 RESET ROLE;
 INSERT INTO lease (namespace, name, labels) VALUES ('kube-system', 'old', '{"k8s.io/component": "kube-apiserver"}');
 SET LOCAL ROLE collector;
-SELECT throws_ok('WITH g AS MATERIALIZED (SELECT * FROM lease_gc()) UPDATE lease SET renew_time = now() FROM g WHERE name = ''l''', '42501', NULL, 'nor one in the same statement');
+SELECT throws_ok('WITH g AS MATERIALIZED (SELECT * FROM lease_gc()) UPDATE lease SET renew_time = now() FROM g WHERE (namespace, name) = (''default'', ''l'')', '42501', NULL, 'nor one in the same statement');
 RESET ROLE;
 SELECT pg_temp.untouched('by code between');
 
