@@ -19,7 +19,8 @@ my $examples = "$FindBin::RealBin/../../examples";
 my $scratch = $PostgreSQL::Test::Utils::tmp_check;
 
 my $node = PostgreSQL::Test::Cluster->new('examples');
-$node->init;
+# With WAL senders, a commit may have to wait for a standby.
+$node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'lease'\nfsync = off\n");
 $node->start;
 
@@ -103,7 +104,7 @@ sub start
 		POSIX::_exit(127);
 	}
 	return $running{$pid} = { pid => $pid, log => $log, database => $language,
-		what => "$language: $program $holder" };
+		holder => $holder, what => "$language: $program $holder" };
 }
 
 END
@@ -126,7 +127,7 @@ sub wait_until
 
 sub output { return -e $_[0]{log} ? slurp_file($_[0]{log}) : ''; }
 
-# Waits for such a line; returns what is in parentheses in the expression.
+# Waits for such a line (write qr/^.../m); returns what is in parentheses in the expression.
 sub line
 {
 	my ($process, $expression) = @_;
@@ -134,7 +135,7 @@ sub line
 
 	for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default)
 	{
-		return wantarray ? @found : $found[0] if @found = output($process) =~ /$expression/m;
+		return wantarray ? @found : $found[0] if @found = output($process) =~ $expression;
 		last if !$running{$process->{pid}} || $process->{ended};
 		select(undef, undef, undef, 0.05);
 		$process->{ended} = waitpid($process->{pid}, POSIX::WNOHANG) > 0;
@@ -155,11 +156,40 @@ sub end
 
 sub query { my ($language, $sql) = @_; return $node->safe_psql($language, $sql); }
 
+# Stops a process, its own or the one that serves it, while it is idle.
+sub suspend
+{
+	my ($process, $pid) = @_;
+	my $state = "SELECT state FROM pg_stat_activity"
+	  . " WHERE application_name = '$process->{holder}' AND datname = current_database()";
+
+	wait_until("$process->{what} to be idle", sub {
+		kill('STOP', $pid);
+		$node->poll_query_until($process->{database}, "SELECT NOT EXISTS ($state AND state = 'active')")
+		  if $pid == $process->{pid};
+		return 1 if query($process->{database}, $state) eq 'idle';
+		kill('CONT', $pid);
+		return 0;
+	});
+}
+
 # As if its holder had not been heard of for an hour.
 sub expire
 {
 	my ($language, $name) = @_;
 	query($language, "UPDATE lease SET renew_time = renew_time - interval '1 h' WHERE name = '$name'");
+}
+
+# Has psql run a file of examples/sql, going on after errors.
+sub run_sql
+{
+	my ($database, $file, $holder, @variables) = @_;
+	my ($stdout, $stderr);
+
+	$node->psql($database, "\\i $examples/sql/$file.sql", stdout => \$stdout, stderr => \$stderr,
+		on_error_stop => 0, extra_params => [ '-v', "me=$holder", map { ('-v', $_) } @variables ]);
+	$stderr =~ s/^.*NOTICE.*\n?//mg;
+	return ($stdout, $stderr);
 }
 
 # ---------- Leader election ----------
@@ -172,7 +202,7 @@ foreach my $l (@languages)
 }
 foreach my $l (@languages)
 {
-	$token{$l} = line($first{$l}, qr/^leader token=(\d+)$/);
+	$token{$l} = line($first{$l}, qr/^leader token=(\d+)$/m);
 	$second{$l} = start($l, 'leader', 'second', 2, 'l');
 }
 foreach my $l (@languages)
@@ -183,42 +213,55 @@ foreach my $l (@languages)
 }
 foreach my $l (@languages)
 {
-	my $token = line($second{$l}, qr/^leader token=(\d+)$/);
+	my $token = line($second{$l}, qr/^leader token=(\d+)$/m);
 
 	cmp_ok($token, '>', $token{$l}, "$l: the leader is killed, and the other takes over");
 	$first{$l} = start($l, 'leader', 'third', 2, 'l');
 	$node->poll_query_until($l, q{SELECT count(*) > 0 FROM lease_waiters() WHERE holder_identity = 'third'});
 	is(end($second{$l}, 'TERM'), 0, "$l: a leader that is asked to stop stops");
 	like(output($second{$l}), qr/^done$/m, "$l: and says so");
-	$token{$l} = line($first{$l}, qr/^leader token=(\d+)$/);
+	$token{$l} = line($first{$l}, qr/^leader token=(\d+)$/m);
 	is(query($l, q{SELECT end_reason FROM lease_history WHERE holder_identity = 'second'}),
 		'released', "$l: it has released the lease");
 }
 
 # Longer away than the lease lasts: they stop leading by their own clocks.
 $node->stop;
-line($first{$_}, qr/^lost l /) foreach @languages;
+line($first{$_}, qr/^lost l /m) foreach @languages;
 like(output($first{$_}), qr/^unknown /m, "$_: first it could not tell, then it lost the lease")
   foreach @languages;
 $node->start;
 foreach my $l (@languages)
 {
-	cmp_ok(line($first{$l}, qr/^lost(?:.*\n)*leader token=(\d+)$/), '>', $token{$l},
+	cmp_ok(line($first{$l}, qr/^lost(?:.*\n)*leader token=(\d+)$/m), '>', $token{$l},
 		"$l: when the server is back, it leads anew");
 	is(end($first{$l}, 'TERM'), 0, "$l: stopped");
 }
 
-# A restart, and a synchronous standby that does not answer: they go on leading.
+# A server that does not answer in time, a restart, a synchronous standby that
+# does not answer: they go on leading.
 foreach my $l (@languages)
 {
-	$first{$l} = start($l, 'leader', 'fourth', 12, 'l');
-	$token{$l} = line($first{$l}, qr/^leader token=(\d+)$/);
-	$second{$l} = start($l, 'leader', 'fifth', 12, 'l');
+	$first{$l} = start($l, 'leader', 'fourth', 9, 'l');
+	$token{$l} = line($first{$l}, qr/^leader token=(\d+)$/m);
+	$second{$l} = start($l, 'leader', 'fifth', 9, 'l');
+}
+my %backend;
+foreach my $l (@languages)
+{
+	$backend{$l} = query($l, q{SELECT pid FROM pg_stat_activity WHERE application_name = 'fourth' AND datname = current_database()});
+	suspend($first{$l}, $backend{$l});
+}
+foreach my $l (@languages)
+{
+	line($first{$l}, qr/^unknown no answer in time\nrenewed$/m);
+	unlike(output($first{$l}), qr/^lost/m, "$l: who hears nothing connects anew in time");
+	kill('CONT', $backend{$l});
 }
 $node->restart;
 foreach my $l (@languages)
 {
-	line($first{$l}, qr/^unknown (?:.*\n)*renewed$/);
+	$node->poll_query_until($l, q{SELECT renew_time > pg_postmaster_start_time() FROM lease});
 	unlike(output($first{$l}), qr/^lost/m, "$l: a restart of the server does not cost the leadership");
 	is(query($l, q{SELECT fencing_token FROM lease WHERE name = 'l'}), $token{$l}, "$l: it is the same one");
 	unlike(output($second{$l}), qr/^leader/m, "$l: the other goes on waiting");
@@ -238,7 +281,7 @@ $node->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
 $node->reload;
 foreach my $l (@languages)
 {
-	line($first{$l}, qr/^unknown committed here(?:.*\n)*renewed$/);
+	line($first{$l}, qr/^unknown committed here(?:.*\n)*renewed$/m);
 	unlike(output($first{$l}), qr/^lost/m, "$l: the next one does");
 	is(end($first{$l}, 'TERM'), 0, "$l: stopped");
 }
@@ -260,6 +303,20 @@ foreach my $l (@languages)
 	is(output($late), "skipped reserved\n", "$l: and leaves it alone");
 }
 
+# Processes of that group that are more than entries waiting to be removed
+sub alive_in_group
+{
+	my ($pgid) = @_;
+	my $alive = 0;
+
+	foreach my $file (glob '/proc/[0-9]*/stat')
+	{
+		open(my $fh, '<', $file) or next;
+		$alive++ if (<$fh> // '') =~ /\) (\S) \d+ $pgid / && $1 ne 'Z';
+	}
+	return $alive;
+}
+
 # A job whose lease is lost is killed with all that it has started.
 my (%job, %pid);
 foreach my $l (@languages)
@@ -268,23 +325,24 @@ foreach my $l (@languages)
 }
 foreach my $l (@languages)
 {
-	$pid{$l} = line($job{$l}, qr/^pid (\d+)$/);
+	$pid{$l} = line($job{$l}, qr/^pid (\d+)$/m);
+	cmp_ok(alive_in_group($pid{$l}), '>', 1, "$l: a job has processes");
 	expire($l, 'long');
 	is(query($l, q{SELECT status FROM lease_acquire('long', 'rival', '1 h')}), 'acquired',
 		"$l: the lease of a running job is lost");
 }
 foreach my $l (@languages)
 {
-	line($job{$l}, qr/^lost long held$/);
+	line($job{$l}, qr/^lost long held$/m);
 	isnt(end($job{$l}), 0, "$l: the program fails");
-	ok(!kill(0, -$pid{$l}), "$l: nothing of the job is left");
+	wait_until("$l: the processes of the job to be gone", sub { !alive_in_group($pid{$l}) });
 }
 foreach my $l (@languages)
 {
 	$job{$l} = start($l, 'cron', 'host', 2, 'term', 0, 'sh', '-c', 'echo "pid $$"; sleep 1000; exit 0');
-	$pid{$l} = line($job{$l}, qr/^pid (\d+)$/);
+	$pid{$l} = line($job{$l}, qr/^pid (\d+)$/m);
 	isnt(end($job{$l}, 'TERM'), 0, "$l: a program that is asked to stop stops its job");
-	ok(!kill(0, -$pid{$l}), "$l: nothing of it is left");
+	wait_until("$l: the processes of the job to be gone", sub { !alive_in_group($pid{$l}) });
 	is(query($l, q{SELECT lease_holder('term')}), '', "$l: the lease is free");
 }
 
@@ -311,7 +369,7 @@ sub wait_for_shards
 	my ($how_many, @processes) = @_;
 
 	wait_until("the shards to be balanced", sub {
-		return !grep { scalar(owned($_)) != $how_many } @processes;
+		return !grep { my @owned = owned($_); @owned != $how_many } @processes;
 	});
 	return join ' ', sort map { owned($_) } @processes;
 }
@@ -342,33 +400,17 @@ foreach my $l (@languages)
 
 # ---------- Fenced writers ----------
 
-# Stops the process while it is not in a transaction: what it does when it goes
-# on, it begins then.
-sub suspend
-{
-	my ($process) = @_;
-	my $state = q{SELECT state FROM pg_stat_activity WHERE application_name = 'writer'};
-
-	wait_until("$process->{what} to be idle", sub {
-		kill('STOP', $process->{pid});
-		$node->poll_query_until($process->{database}, "SELECT NOT EXISTS ($state AND state = 'active')");
-		return 1 if query($process->{database}, $state) eq 'idle';
-		kill('CONT', $process->{pid});
-		return 0;
-	});
-}
-
 # The statements for psql make the table, and a trigger that guards it.
 foreach my $l (@languages)
 {
-	$node->psql($l, '\i ' . "$examples/sql/writer.sql", extra_params => [ '-v', 'me=setup' ]);
+	run_sql($l, 'writer', 'setup');
 	query($l, 'ALTER TABLE journal DISABLE TRIGGER fence; TRUNCATE journal; ALTER TABLE journal ENABLE TRIGGER fence');
 	$first{$l} = start($l, 'writer', 'writer', 2, 'journal');
 }
 foreach my $l (@languages)
 {
-	$token{$l} = line($first{$l}, qr/^wrote 2 token=(\d+)$/);
-	suspend($first{$l});
+	$token{$l} = line($first{$l}, qr/^wrote 2 token=(\d+)$/m);
+	suspend($first{$l}, $first{$l}{pid});
 	expire($l, 'journal');
 	my $rival = query($l, q{SELECT fencing_token FROM lease_acquire('journal', 'rival', '1 h')});
 	cmp_ok($rival, '>', $token{$l}, "$l: the writer sleeps too long, and a rival gets its lease");
@@ -376,11 +418,11 @@ foreach my $l (@languages)
 	my $written = query($l, $rows);
 
 	kill('CONT', $first{$l}{pid});
-	line($first{$l}, qr/^refused token=$token{$l}\b/);
+	line($first{$l}, qr/^refused token=$token{$l}\b/m);
 	is(query($l, $rows), $written, "$l: when it wakes up it writes nothing");
 	is(query($l, q{SELECT lease_holder('journal')}), 'rival', "$l: and the rival is left alone");
 	query($l, q{SELECT lease_release('journal', 'rival')});
-	cmp_ok(line($first{$l}, qr/^refused(?:.*\n)*wrote \d+ token=(\d+)$/), '>', $rival,
+	cmp_ok(line($first{$l}, qr/^refused(?:.*\n)*wrote \d+ token=(\d+)$/m), '>', $rival,
 		"$l: under a new token it writes again");
 	is(end($first{$l}, 'TERM'), 0, "$l: stopped");
 	like(query($l, q{SELECT string_agg(DISTINCT token::text, ',') FROM journal}), qr/^\d+,\d+$/,
@@ -389,31 +431,20 @@ foreach my $l (@languages)
 
 # ---------- psql ----------
 
-sub run_sql
-{
-	my ($file, $holder, @variables) = @_;
-	my ($stdout, $stderr);
-
-	$node->psql('sql', "\\i $examples/sql/$file.sql", stdout => \$stdout, stderr => \$stderr,
-		on_error_stop => 0, extra_params => [ '-v', "me=$holder", map { ('-v', $_) } @variables ]);
-	$stderr =~ s/^.*NOTICE.*\n?//mg;
-	return ($stdout, $stderr);
-}
-
-my ($stdout, $stderr) = run_sql('cron', 'a');
+my ($stdout, $stderr) = run_sql('sql', 'cron', 'a');
 is("$stdout$stderr", 'done', 'sql: a job runs');
-($stdout, $stderr) = run_sql('cron', 'b');
+($stdout, $stderr) = run_sql('sql', 'cron', 'b');
 is("$stdout$stderr", 'skipped reserved', 'sql: on one host only');
 is(query('sql', 'SELECT count(*), min(made_by) FROM report'), '1|a', 'sql: once');
 
-($stdout, $stderr) = run_sql('shards', 'a', 'count=4', 'share=2');
+($stdout, $stderr) = run_sql('sql', 'shards', 'a', 'count=4', 'share=2');
 is($stderr, '', 'sql: shards');
-($stdout, $stderr) = run_sql('shards', 'b', 'count=4', 'share=3');
+($stdout, $stderr) = run_sql('sql', 'shards', 'b', 'count=4', 'share=3');
 is($stderr, '', 'sql: shards of another');
 is(query('sql', q{SELECT string_agg(format('%s %s', name, holder_identity), ',' ORDER BY name) FROM lease_status WHERE namespace = 'shards' AND status = 'held'}),
 	'shard-0 a,shard-1 a,shard-2 b,shard-3 b', 'sql: each shard has one owner');
 
-($stdout, $stderr) = run_sql('writer', 'a');
+($stdout, $stderr) = run_sql('sql', 'writer', 'a');
 is(query('sql', q{SELECT string_agg(line::text, ',' ORDER BY line) FROM journal}), '1,2',
 	'sql: writes under a token are there, others are not');
 is(scalar(() = $stderr =~ /ERROR/g), 2, 'sql: without one, or with an old one, there is an error');
@@ -422,7 +453,7 @@ is(scalar(() = $stderr =~ /ERROR/g), 2, 'sql: without one, or with an old one, t
 	local $command{sql} = sub { return ('psql', '-X', '-q', '-At', '-v', 'me=a', '-v', 'every=0.1', '-f', "$examples/sql/leader.sql") };
 	my $leader = start('sql', 'leader', 'a', 15);
 
-	is(line($leader, qr/^acquired\|(?:.*\n)+?(renewed)\|/), 'renewed', 'sql: a leader renews by acquiring');
+	is(line($leader, qr/^acquired\|(?:.*\n)+?(renewed)\|/m), 'renewed', 'sql: a leader renews by acquiring');
 	end($leader, 'KILL');
 }
 
