@@ -32,7 +32,8 @@ demo: setup
 	@test/private test/demo.sh
 
 # TARGET test: runs every suite, or one: make test ONLY=isolation
-test: setup
+test:
+	@test/setup test
 	@test/run $(ONLY)
 
 # TARGET bench: compares a renewal with what one would write by hand
