@@ -3,6 +3,9 @@
 BEGIN;
 SELECT no_plan();
 
+-- what other tests have committed
+DELETE FROM lease_history;
+
 SELECT columns_are('lease_history', ARRAY['namespace', 'name', 'fencing_token', 'holder_identity', 'held_from', 'held_until', 'end_reason'], 'the table has these columns');
 SELECT columns_are('lease_holdings', ARRAY['namespace', 'name', 'fencing_token', 'holder_identity', 'held_from', 'held_until', 'end_reason', 'held_during'], 'and the view one more');
 SELECT ok(reloptions @> '{security_invoker=true}', 'the view uses the privileges of who asks') FROM pg_class WHERE oid = 'lease_holdings'::regclass;
