@@ -182,6 +182,25 @@ describe_table(Relation rel)
 	table_cache = t;
 }
 
+static void
+report_missing_table(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("table \"%s\" does not exist in the schema of the extension", LEASE_TABLE),
+			 errhint("Drop and create the extension \"lease\" again.")));
+}
+
+static Oid
+find_table(Oid schema)
+{
+	Oid			relid = get_relname_relid(LEASE_TABLE, schema);
+
+	if (!OidIsValid(relid))
+		report_missing_table();
+	return relid;
+}
+
 /*
  * Locks the table and all its indexes without waiting.  False if DDL has one
  * of them; what was locked until then stays so until the transaction ends.
@@ -195,7 +214,9 @@ lock_table(Oid relid, LOCKMODE lockmode, Relation *rel)
 
 	if (!ConditionalLockRelationOid(relid, lockmode))
 		return false;
-	*rel = table_open(relid, NoLock);
+	*rel = try_table_open(relid, NoLock);
+	if (*rel == NULL)
+		report_missing_table(); /* dropped since we found it */
 
 	indexes = RelationGetIndexList(*rel);
 	foreach(lc, indexes)
@@ -205,19 +226,6 @@ lock_table(Oid relid, LOCKMODE lockmode, Relation *rel)
 	if (!locked)
 		table_close(*rel, NoLock);
 	return locked;
-}
-
-static Oid
-find_table(Oid schema)
-{
-	Oid			relid = get_relname_relid(LEASE_TABLE, schema);
-
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table \"%s\" does not exist in the schema of the extension", LEASE_TABLE),
-				 errhint("Drop and create the extension \"lease\" again.")));
-	return relid;
 }
 
 static bool
