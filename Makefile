@@ -36,9 +36,9 @@ test:
 	@test/setup test
 	@test/run $(ONLY)
 
-# TARGET bench: compares a renewal with what one would write by hand
+# TARGET bench: compares a renewal with what one would write by hand, and measures waiting
 bench: setup
-	@test/private --no-server bench/run
+	@test/private --no-server sh -ec 'bench/run; echo; bench/waiting'
 
 .PHONY: setup demo test bench
 
