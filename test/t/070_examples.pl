@@ -28,8 +28,10 @@ $ENV{PGHOST} = $node->host;
 $ENV{PGPORT} = $node->port;
 # libpq asks the system for it, node-pg does not.
 $ENV{PGUSER} //= getpwuid($<);
-# where Debian puts packages; its own node looks there anyway
-$ENV{NODE_PATH} = join ':', grep { defined } $ENV{NODE_PATH}, '/usr/share/nodejs';
+# where Debian puts packages, at which its own node looks anyway, and npm
+my $global = `npm root --global 2>/dev/null` // '';
+chomp $global;
+$ENV{NODE_PATH} = join ':', grep { defined && length } $ENV{NODE_PATH}, '/usr/share/nodejs', $global;
 
 # ---------- Languages ----------
 
