@@ -57,7 +57,7 @@ PG_FUNCTION_INFO_V1(lease_waiters);
 
 /* How long to sleep at most before looking again, in milliseconds. */
 #define MAX_SLEEP 1000			/* there is a queue */
-#define MAX_SLEEP_BUSY 100		/* somebody has the row locked, who may not tell */
+#define MAX_SLEEP_BUSY 100		/* somebody may have the row locked */
 #define MAX_BUSY 10				/* tries in vain before others may try */
 #define MAX_SLEEP_UNQUEUED 100	/* there is no queue */
 
