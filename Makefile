@@ -6,7 +6,8 @@ EXTENSION = lease
 EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" lease.control)
 
 MODULE_big = lease
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/kubectl/*.c)))
+PG_CPPFLAGS = -I$(srcdir)/src
 
 # sql/lease.sql is the current script; upgrade scripts and frozen ones are
 # committed under their own names.
@@ -55,7 +56,7 @@ $(INSTALL_SQL): sql/lease.sql lease.control
 	cp $< $@
 
 # PGXS does not know which headers an object depends on.
-$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/kubectl/*.h)
 
 else
 

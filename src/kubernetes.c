@@ -100,19 +100,28 @@ human_duration(int64 seconds)
 }
 
 /*
+ * The time from since to at, as kubectl's column AGE has it.  since may be
+ * LEASE_NO_TIME.
+ */
+char *
+lease_age_text(TimestampTz since, TimestampTz at)
+{
+	if (TIMESTAMP_NOT_FINITE(since))
+		return pstrdup("<unknown>");
+
+	/* Division truncates towards zero, as Go's does. */
+	return human_duration((at - since) / USECS_PER_SEC);
+}
+
+/*
  * SQL: lease_age(since, at)
  */
 Datum
 lease_age(PG_FUNCTION_ARGS)
 {
-	int64		age;
+	TimestampTz since = PG_ARGISNULL(0) ? LEASE_NO_TIME : PG_GETARG_TIMESTAMPTZ(0);
 
 	if (PG_ARGISNULL(1))
 		PG_RETURN_NULL();
-	if (PG_ARGISNULL(0) || TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(0)))
-		PG_RETURN_TEXT_P(cstring_to_text("<unknown>"));
-
-	/* Division truncates towards zero, as Go's does. */
-	age = PG_GETARG_TIMESTAMPTZ(1) - PG_GETARG_TIMESTAMPTZ(0);
-	PG_RETURN_TEXT_P(cstring_to_text(human_duration(age / USECS_PER_SEC)));
+	PG_RETURN_TEXT_P(cstring_to_text(lease_age_text(since, PG_GETARG_TIMESTAMPTZ(1))));
 }

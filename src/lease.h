@@ -28,6 +28,7 @@
 #ifndef LEASE_H
 #define LEASE_H
 
+#include "common/hashfn.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "nodes/lockoptions.h"
@@ -230,6 +231,9 @@ extern void lease_wait_wake_at_end(const LeaseKey *key, const text *reserved_for
 /* guard.c */
 extern void lease_guard_init(void);
 
+/* kubernetes.c */
+extern char *lease_age_text(TimestampTz since, TimestampTz at);
+
 /* validate.c */
 extern void lease_validate_name(const text *name);
 extern void lease_validate_namespace(const text *namespace);
@@ -241,6 +245,13 @@ lease_text_equal(const text *a, const text *b)
 {
 	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+static inline uint64
+lease_text_hash(const text *t)
+{
+	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(t),
+							   VARSIZE_ANY_EXHDR(t), 0);
 }
 
 #endif							/* LEASE_H */

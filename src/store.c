@@ -28,7 +28,6 @@
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "nodes/bitmapset.h"
 #include "nodes/nodes.h"
@@ -449,13 +448,6 @@ lease_store_delete(LeaseStore *store, const LeaseKey *key, LeaseReason reason)
 	lease_sql_delete(store, key, reason);
 }
 
-static uint64
-hash_text(const text *t)
-{
-	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(t),
-							   VARSIZE_ANY_EXHDR(t), 0);
-}
-
 /*
  * Makes the object, with a new token.  LEASE_LOCK_STALE if it exists by now, LEASE_LOCK_BUSY if
  * another transaction has made it and not committed yet: the unique index would
@@ -471,7 +463,7 @@ lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 {
 	LeaseLockResult result;
 	LOCKTAG		tag;
-	uint64		hash = hash_combine64(hash_text(key->namespace), hash_text(key->name));
+	uint64		hash = hash_combine64(lease_text_hash(key->namespace), lease_text_hash(key->name));
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, store->table->relid,
 					   (uint32) hash, (uint16) (hash >> 32));

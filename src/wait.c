@@ -26,7 +26,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
-#include "common/hashfn.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -159,17 +158,10 @@ lease_wait_init(void)
 }
 
 static uint64
-hash_text(const text *t)
-{
-	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(t),
-							   VARSIZE_ANY_EXHDR(t), 0);
-}
-
-static uint64
 hash_lease(const LeaseKey *key)
 {
-	return hash_combine64(hash_combine64(MyDatabaseId, hash_text(key->namespace)),
-						  hash_text(key->name));
+	return hash_combine64(hash_combine64(MyDatabaseId, lease_text_hash(key->namespace)),
+						  lease_text_hash(key->name));
 }
 
 /* The slot of the first who waits for the lease, or -1.  Caller has the lock. */
@@ -235,7 +227,7 @@ enter(const LeaseKey *key, const text *holder)
 	Assert(waiter->ticket == 0);
 	waiter->ticket = ++queue->last_ticket;
 	waiter->lease = hash_lease(key);
-	waiter->holder = hash_text(holder);
+	waiter->holder = lease_text_hash(holder);
 	label->database = MyDatabaseId;
 	label->since = GetCurrentTimestamp();
 	copy_clipped(label->namespace, sizeof(label->namespace), key->namespace);
@@ -346,7 +338,7 @@ void
 lease_wait_wake_at_end(const LeaseKey *key, const text *reserved_for)
 {
 	static bool registered = false;
-	Event		event = {hash_lease(key), reserved_for != NULL ? hash_text(reserved_for) : 0};
+	Event		event = {hash_lease(key), reserved_for != NULL ? lease_text_hash(reserved_for) : 0};
 	MemoryContext old;
 	Event	   *copy;
 	ListCell   *lc;
