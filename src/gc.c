@@ -77,6 +77,7 @@ Datum
 lease_gc(PG_FUNCTION_ARGS)
 {
 	Oid			funcid = fcinfo->flinfo->fn_oid;
+	Oid			relid;
 	LeaseStore *store;
 	TupleDesc	tupdesc;
 	Datum		values[2];
@@ -85,13 +86,14 @@ lease_gc(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	lease_require_writable("lease_gc()");
-	check_may_delete(get_relname_relid(LEASE_TABLE, get_func_namespace(funcid)));
+	relid = lease_relation_find(LEASE_TABLE, get_func_namespace(funcid));
+	check_may_delete(relid);
 
 	store = lease_store_open(funcid, true);
 	values[0] = Int64GetDatum(store == NULL ? 0 : collect(store));
 	lease_store_close(store);
 	values[1] = Int64GetDatum(history_retention == KEEP_FOREVER ? 0 :
-							  lease_history_trim(get_func_namespace(funcid), history_retention));
+							  lease_history_trim(relid, history_retention));
 
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
 }

@@ -124,9 +124,8 @@ lease_guard_init(void)
 }
 
 static bool
-is_my_token(int64 wanted)
+is_guarded(int64 wanted)
 {
-	const char *p = fencing_tokens;
 	ListCell   *lc;
 
 	foreach(lc, guarded_tokens)
@@ -134,6 +133,17 @@ is_my_token(int64 wanted)
 		if (((GuardedToken *) lfirst(lc))->token == wanted)
 			return true;
 	}
+	return false;
+}
+
+/* Was it given to lease_guard() in this transaction, or is it in the setting? */
+static bool
+is_my_token(int64 wanted)
+{
+	const char *p = fencing_tokens;
+
+	if (is_guarded(wanted))
+		return true;
 	while (p != NULL)
 	{
 		int64		token;
@@ -153,7 +163,7 @@ remember_guarded(int64 token)
 	MemoryContext old;
 	GuardedToken *guarded;
 
-	if (is_my_token(token))
+	if (is_guarded(token))
 		return;
 	if (!registered)
 	{

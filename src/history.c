@@ -29,6 +29,22 @@ static const char *const reason_names[] = {
 	[LEASE_ON_DELETE] = "deleted",
 };
 
+static Oid
+find_history(Oid relid)
+{
+	return lease_relation_find(LEASE_HISTORY, get_rel_namespace(relid));
+}
+
+/*
+ * Locks the history of a table without waiting, so that recording the end of a
+ * holding will not wait either.  False if DDL has it.
+ */
+bool
+lease_history_lock(Oid relid)
+{
+	return lease_relation_lock(LEASE_HISTORY, find_history(relid), RowExclusiveLock);
+}
+
 /*
  * Records that the holding described by row is over.  Does nothing if there was
  * none.
@@ -52,14 +68,20 @@ lease_history_record(Relation rel, const LeaseKey *key, const LeaseRow *row,
 
 /*
  * Forgets holdings that ended more than so many seconds ago.  Returns how many.
+ * What somebody else has locked, as to forget it, is left to him.
  */
 int64
-lease_history_trim(Oid schema, int64 seconds)
+lease_history_trim(Oid relid, int64 seconds)
 {
-	LeaseIdentity caller = lease_owner_begin(get_relname_relid(LEASE_TABLE, schema));
-	int64		removed = lease_sql_trim_history(get_namespace_name(schema),
-												 GetCurrentTimestamp() - seconds * USECS_PER_SEC);
+	LeaseIdentity caller;
+	int64		removed;
 
+	if (!lease_history_lock(relid))
+		return 0;
+
+	caller = lease_owner_begin(relid);
+	removed = lease_sql_trim_history(get_namespace_name(get_rel_namespace(relid)),
+									 GetCurrentTimestamp() - seconds * USECS_PER_SEC);
 	lease_owner_end(caller);
 	return removed;
 }

@@ -16,6 +16,7 @@
  *		store_sql.c		... through the executor, always right
  *		trigger.c		what the table's triggers do with each row
  *		history.c		holdings that have ended
+ *		relation.c		the extension's relations, locked without waiting
  *		subxact.c		work whose locks can be given back
  *		owner.c			work on behalf of the extension's owner
  *		permit.c		what the functions are about to write
@@ -32,6 +33,7 @@
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "nodes/lockoptions.h"
+#include "storage/lockdefs.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
 
@@ -193,7 +195,12 @@ extern int64 lease_ttl_next_resource_version(int64 old, TimestampTz now);
 /* history.c */
 extern void lease_history_record(Relation rel, const LeaseKey *key, const LeaseRow *row,
 								 TimestampTz held_since, LeaseReason reason);
-extern int64 lease_history_trim(Oid schema, int64 seconds);
+extern bool lease_history_lock(Oid relid);
+extern int64 lease_history_trim(Oid relid, int64 seconds);
+
+/* relation.c */
+extern Oid	lease_relation_find(const char *name, Oid schema);
+extern bool lease_relation_lock(const char *name, Oid relid, LOCKMODE lockmode);
 
 /* owner.c */
 extern LeaseIdentity lease_owner_begin(Oid relid);

@@ -35,9 +35,13 @@ typedef struct Binding
 	text	   *holder;
 	int64		token;
 	Oid			role;			/* releases it, with its privileges */
+	SubTransactionId subxact;	/* it was acquired here; 0: committed */
 } Binding;
 
-/* At most one for each lease. */
+/*
+ * Of each lease the last that has committed, and those of this transaction: as
+ * long as it may be rolled back, the grant before may be the one that goes on.
+ */
 static List *bindings = NIL;
 
 /*
@@ -93,15 +97,107 @@ release_all(int code, Datum arg)
 }
 
 static bool
-same_lease(const LeaseKey *a, const LeaseKey *b)
+same_lease(const Binding *a, const Binding *b)
 {
-	return lease_text_equal(a->name, b->name) && lease_text_equal(a->namespace, b->namespace);
+	return a->funcid == b->funcid && lease_text_equal(a->key.name, b->key.name) &&
+		lease_text_equal(a->key.namespace, b->key.namespace);
 }
 
 static text *
 copy_text(const text *t)
 {
 	return cstring_to_text_with_len(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
+}
+
+static void
+free_binding(Binding *binding)
+{
+	pfree(binding->key.namespace);
+	pfree(binding->key.name);
+	pfree(binding->holder);
+	pfree(binding);
+}
+
+static void
+at_xact_end(XactEvent event, void *arg)
+{
+	ListCell   *lc;
+
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_PREPARE && event != XACT_EVENT_ABORT)
+		return;
+	foreach(lc, bindings)
+	{
+		Binding    *binding = lfirst(lc);
+
+		if (binding->subxact == InvalidSubTransactionId)
+			continue;
+		if (event == XACT_EVENT_ABORT)
+		{
+			bindings = foreach_delete_current(bindings, lc);
+			free_binding(binding);
+		}
+		else
+			binding->subxact = InvalidSubTransactionId;
+	}
+}
+
+static void
+at_subxact_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
+			   void *arg)
+{
+	ListCell   *lc;
+
+	foreach(lc, bindings)
+	{
+		Binding    *binding = lfirst(lc);
+
+		if (binding->subxact != mine)
+			continue;
+		if (event == SUBXACT_EVENT_COMMIT_SUB)
+			binding->subxact = parent;
+		else if (event == SUBXACT_EVENT_ABORT_SUB)
+		{
+			bindings = foreach_delete_current(bindings, lc);
+			free_binding(binding);
+		}
+	}
+}
+
+/*
+ * The binding of this very grant, or NULL.  Forgets those that committed before
+ * the last of the same lease.
+ */
+static Binding *
+find_binding(const Binding *wanted)
+{
+	Binding    *last = NULL;
+	Binding    *found = NULL;
+	ListCell   *lc;
+
+	foreach(lc, bindings)
+	{
+		Binding    *binding = lfirst(lc);
+
+		if (!same_lease(binding, wanted))
+			continue;
+		if (binding->token == wanted->token)
+			found = binding;
+		if (binding->subxact == InvalidSubTransactionId &&
+			(last == NULL || binding->token > last->token))
+			last = binding;
+	}
+	foreach(lc, bindings)
+	{
+		Binding    *binding = lfirst(lc);
+
+		if (last != NULL && same_lease(binding, last) && binding->token < last->token &&
+			binding->subxact == InvalidSubTransactionId)
+		{
+			bindings = foreach_delete_current(bindings, lc);
+			free_binding(binding);
+		}
+	}
+	return found;
 }
 
 /*
@@ -111,31 +207,36 @@ void
 lease_session_bind(Oid funcid, const LeaseKey *key, const LeaseRow *row)
 {
 	static bool registered = false;
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-	Binding    *binding = NULL;
-	ListCell   *lc;
+	Binding		wanted = {
+		.funcid = funcid,
+		.key = *key,
+		.holder = row->holder_identity,
+		.token = row->fencing_token,
+		.role = GetUserId(),
+		.subxact = GetCurrentSubTransactionId(),
+	};
+	Binding    *binding = find_binding(&wanted);
+	MemoryContext old;
 
-	foreach(lc, bindings)
+	if (binding != NULL)
 	{
-		if (same_lease(&((Binding *) lfirst(lc))->key, key))
-			binding = lfirst(lc);
+		binding->role = wanted.role;
+		return;
 	}
-	if (binding == NULL)
-	{
-		binding = palloc0(sizeof(Binding));
-		binding->key.namespace = copy_text(key->namespace);
-		binding->key.name = copy_text(key->name);
-		bindings = lappend(bindings, binding);
-	}
-	else
-		pfree(binding->holder);
-	binding->funcid = funcid;
-	binding->holder = copy_text(row->holder_identity);
-	binding->token = row->fencing_token;
-	binding->role = GetUserId();
-
 	if (!registered)
+	{
+		RegisterXactCallback(at_xact_end, NULL);
+		RegisterSubXactCallback(at_subxact_end, NULL);
 		before_shmem_exit(release_all, (Datum) 0);
-	registered = true;
+		registered = true;
+	}
+
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	binding = palloc(sizeof(Binding));
+	*binding = wanted;
+	binding->key.namespace = copy_text(key->namespace);
+	binding->key.name = copy_text(key->name);
+	binding->holder = copy_text(row->holder_identity);
+	bindings = lappend(bindings, binding);
 	MemoryContextSwitchTo(old);
 }

@@ -19,9 +19,9 @@
  * holds a lease is a question about now.
  *
  * Locking: rows are locked by lease_store_lock() without ever waiting, and
- * stay locked until the transaction ends.  The table, its indexes and the
- * sequence of the tokens are locked without waiting as well; if DDL has them,
- * lease_store_open() returns NULL, or lease_store_lock() says busy.
+ * stay locked until the transaction ends.  The table, the history, their indexes
+ * and the sequence of the tokens are locked without waiting as well; if DDL has
+ * them, lease_store_open() returns NULL, or lease_store_lock() says busy.
  */
 #include "postgres.h"
 
@@ -181,52 +181,6 @@ describe_table(Relation rel)
 	table_cache = t;
 }
 
-static void
-report_missing_table(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_TABLE),
-			 errmsg("table \"%s\" does not exist in the schema of the extension", LEASE_TABLE),
-			 errhint("Drop and create the extension \"lease\" again.")));
-}
-
-static Oid
-find_table(Oid schema)
-{
-	Oid			relid = get_relname_relid(LEASE_TABLE, schema);
-
-	if (!OidIsValid(relid))
-		report_missing_table();
-	return relid;
-}
-
-/*
- * Locks the table and all its indexes without waiting.  False if DDL has one
- * of them; what was locked until then stays so until the transaction ends.
- */
-static bool
-lock_table(Oid relid, LOCKMODE lockmode, Relation *rel)
-{
-	List	   *indexes;
-	ListCell   *lc;
-	bool		locked = true;
-
-	if (!ConditionalLockRelationOid(relid, lockmode))
-		return false;
-	*rel = try_table_open(relid, NoLock);
-	if (*rel == NULL)
-		report_missing_table(); /* dropped since we found it */
-
-	indexes = RelationGetIndexList(*rel);
-	foreach(lc, indexes)
-		locked = locked && ConditionalLockRelationOid(lfirst_oid(lc), lockmode);
-	list_free(indexes);
-
-	if (!locked)
-		table_close(*rel, NoLock);
-	return locked;
-}
-
 static bool
 table_is_described(Oid relid, Oid schema)
 {
@@ -268,15 +222,17 @@ LeaseStore *
 lease_store_open(Oid funcid, bool for_write)
 {
 	Oid			schema = get_func_namespace(funcid);
-	Oid			relid = find_table(schema);
+	Oid			relid = lease_relation_find(LEASE_TABLE, schema);
 	AclMode		wanted = for_write ? ACL_SELECT | ACL_UPDATE : ACL_SELECT;
 	bool		may_lock;
 	LeaseStore *store;
 	Relation	rel;
 
 	may_lock = may_lock_table(relid, for_write);
-	if (!lock_table(relid, may_lock && for_write ? RowExclusiveLock : AccessShareLock, &rel))
+	if (!lease_relation_lock(LEASE_TABLE, relid,
+							 may_lock && for_write ? RowExclusiveLock : AccessShareLock))
 		return NULL;
+	rel = table_open(relid, NoLock);
 	if (!table_is_described(relid, schema))
 		describe_table(rel);
 
@@ -368,7 +324,9 @@ lease_store_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 static LeaseLockResult
 lock_row(LeaseStore *store, const LeaseKey *key, LockTupleMode mode, LeaseRow *row)
 {
-	if (mode == LockTupleExclusive && !lease_token_lock(store->table->relid))
+	/* The end of a holding takes a token and goes into the history. */
+	if (mode == LockTupleExclusive &&
+		(!lease_token_lock(store->table->relid) || !lease_history_lock(store->table->relid)))
 		return LEASE_LOCK_BUSY;
 	if (!store->probe || IsolationUsesXactSnapshot())
 		return lease_sql_lock(store, key, mode, row);

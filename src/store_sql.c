@@ -41,7 +41,7 @@ typedef enum Statement
 	STATEMENTS
 } Statement;
 
-/* %s is the table. */
+/* %s, or %1$s, is the table. */
 static const char *const statement_text[STATEMENTS] = {
 	[READ] = ROW BY_KEY,
 	[LOCK_KEY_SHARE] = ROW BY_KEY " FOR KEY SHARE SKIP LOCKED",
@@ -69,7 +69,9 @@ static const char *const statement_text[STATEMENTS] = {
 	[INSERT_HISTORY] = "INSERT INTO %s (namespace, name, fencing_token, holder_identity,"
 	" held_from, held_until, end_reason) VALUES ($1, $2, $3, $4, $5, $6, $7)"
 	" ON CONFLICT (namespace, name, fencing_token) DO NOTHING",
-	[TRIM_HISTORY] = "DELETE FROM %s WHERE held_until OPERATOR(pg_catalog.<) $1",
+	/* rows of the history are not updated: one that is locked stays where it is */
+	[TRIM_HISTORY] = "DELETE FROM %1$s WHERE ctid OPERATOR(pg_catalog.=) ANY"
+	" (ARRAY(SELECT ctid FROM %1$s WHERE held_until OPERATOR(pg_catalog.<) $1 FOR UPDATE SKIP LOCKED))",
 };
 
 /* Statements on a lease take a prefix of these parameters. */

@@ -51,15 +51,7 @@ forget_at_subxact_abort(SubXactEvent event, SubTransactionId mine,
 static Oid
 token_sequence(Oid relid)
 {
-	Oid			seqid = get_relname_relid(LEASE_TOKEN_SEQUENCE,
-										  get_rel_namespace(relid));
-
-	if (!OidIsValid(seqid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("sequence \"%s\" does not exist", LEASE_TOKEN_SEQUENCE),
-				 errhint("Drop and create the extension \"lease\" again.")));
-	return seqid;
+	return lease_relation_find(LEASE_TOKEN_SEQUENCE, get_rel_namespace(relid));
 }
 
 /*
@@ -69,7 +61,7 @@ token_sequence(Oid relid)
 bool
 lease_token_lock(Oid relid)
 {
-	return ConditionalLockRelationOid(token_sequence(relid), RowExclusiveLock);
+	return lease_relation_lock(LEASE_TOKEN_SEQUENCE, token_sequence(relid), RowExclusiveLock);
 }
 
 /*

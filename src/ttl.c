@@ -126,9 +126,10 @@ lease_ttl_after(TimestampTz time, int64 microseconds)
 }
 
 /*
- * From when on holder may acquire a lease that is not valid any more: at once,
- * unless it was handed over to somebody else, was released before its minimum
- * hold was over, or is kept back for a while because its holder was lost.
+ * From when on holder, or everybody if that is NULL, may acquire a lease that is
+ * not valid any more: at once, unless it was handed over to somebody else, was
+ * released before its minimum hold was over, or is kept back for a while because
+ * its holder was lost.
  */
 TimestampTz
 lease_ttl_available_at(const LeaseRow *row, const text *holder)
@@ -136,8 +137,9 @@ lease_ttl_available_at(const LeaseRow *row, const text *holder)
 	TimestampTz available_at = row->not_before;
 	TimestampTz expires_at = lease_ttl_expires_at(row);
 
-	if ((row->holder_identity != NULL && lease_text_equal(row->holder_identity, holder)) ||
-		(row->reserved_for != NULL && lease_text_equal(row->reserved_for, holder)))
+	if (holder != NULL &&
+		((row->holder_identity != NULL && lease_text_equal(row->holder_identity, holder)) ||
+		 (row->reserved_for != NULL && lease_text_equal(row->reserved_for, holder))))
 		return LEASE_NO_TIME;
 
 	if (expires_at != LEASE_NO_TIME)

@@ -100,6 +100,7 @@ typedef struct Event
 {
 	uint64		lease;
 	uint64		successor;		/* wake this one, too; 0: nobody */
+	SubTransactionId subxact;	/* where it happened: perhaps rolled back alone */
 } Event;
 
 static List *events = NIL;		/* in TopTransactionContext */
@@ -244,7 +245,7 @@ enter(const LeaseKey *key, const text *holder)
 static void
 leave(bool wake_next)
 {
-	Event		event = {0, 0};
+	Event		event = {0};
 
 	if (queue == NULL)
 		return;
@@ -283,7 +284,7 @@ is_first(void)
 static void
 enter_again(void)
 {
-	Event		event = {0, 0};
+	Event		event = {0};
 
 	if (queue == NULL)
 		return;
@@ -323,11 +324,25 @@ at_xact_end(XactEvent xact_event, void *arg)
 
 /* A savepoint rolled back may have freed a lease. */
 static void
-at_subxact_abort(SubXactEvent subxact_event, SubTransactionId mine,
-				 SubTransactionId parent, void *arg)
+at_subxact_end(SubXactEvent subxact_event, SubTransactionId mine,
+			   SubTransactionId parent, void *arg)
 {
-	if (subxact_event == SUBXACT_EVENT_ABORT_SUB)
-		wake_all();
+	ListCell   *lc;
+
+	foreach(lc, events)
+	{
+		Event	   *event = lfirst(lc);
+
+		if (event->subxact != mine)
+			continue;
+		if (subxact_event == SUBXACT_EVENT_COMMIT_SUB)
+			event->subxact = parent;
+		else if (subxact_event == SUBXACT_EVENT_ABORT_SUB)
+		{
+			wake(event);
+			events = foreach_delete_current(events, lc);
+		}
+	}
 }
 
 /*
@@ -338,7 +353,11 @@ void
 lease_wait_wake_at_end(const LeaseKey *key, const text *reserved_for)
 {
 	static bool registered = false;
-	Event		event = {hash_lease(key), reserved_for != NULL ? lease_text_hash(reserved_for) : 0};
+	Event		event = {
+		hash_lease(key),
+		reserved_for != NULL ? lease_text_hash(reserved_for) : 0,
+		GetCurrentSubTransactionId(),
+	};
 	MemoryContext old;
 	Event	   *copy;
 	ListCell   *lc;
@@ -347,13 +366,16 @@ lease_wait_wake_at_end(const LeaseKey *key, const text *reserved_for)
 		return;
 	foreach(lc, events)
 	{
-		if (memcmp(lfirst(lc), &event, sizeof(Event)) == 0)
+		const Event *e = lfirst(lc);
+
+		if (e->lease == event.lease && e->successor == event.successor &&
+			e->subxact == event.subxact)
 			return;
 	}
 	if (!registered)
 	{
 		RegisterXactCallback(at_xact_end, NULL);
-		RegisterSubXactCallback(at_subxact_abort, NULL);
+		RegisterSubXactCallback(at_subxact_end, NULL);
 		registered = true;
 	}
 	old = MemoryContextSwitchTo(TopTransactionContext);
@@ -372,6 +394,7 @@ typedef struct Attempt
 	Oid			funcid;
 	const LeaseKey *key;
 	const LeaseTerms *terms;
+	MemoryContext context;		/* for what one attempt allocates, row among it */
 	bool		first;			/* in the queue */
 	bool		filtered;
 	int			busy;			/* so often in a row, being first */
@@ -380,11 +403,11 @@ typedef struct Attempt
 	TimestampTz now;
 } Attempt;
 
-/* Free, but for one only. */
+/* Free, but not for everybody yet. */
 static bool
 is_reserved(const LeaseRow *row, TimestampTz now)
 {
-	return row->reserved_for != NULL && now < row->not_before;
+	return now < lease_ttl_available_at(row, NULL);
 }
 
 /*
@@ -412,6 +435,19 @@ attempt_once(void *arg)
 		a->status = LEASE_BUSY; /* the first is about to get it */
 	lease_store_close(store);
 	return a->status == LEASE_ACQUIRED || a->status == LEASE_RENEWED;
+}
+
+static bool
+attempt(Attempt *a)
+{
+	MemoryContext old;
+	bool		result;
+
+	MemoryContextReset(a->context);
+	old = MemoryContextSwitchTo(a->context);
+	result = lease_in_subtransaction(attempt_once, a);
+	MemoryContextSwitchTo(old);
+	return result;
 }
 
 /* Microseconds of a clock that nobody sets. */
@@ -484,10 +520,11 @@ lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
 	int64		deadline = monotonic_now() + wait;
 	Attempt		a = {.funcid = funcid, .key = key, .terms = terms};
 
+	a.context = AllocSetContextCreate(CurrentMemoryContext, "lease attempt", ALLOCSET_SMALL_SIZES);
 	enter(key, terms->holder);
 	PG_ENSURE_ERROR_CLEANUP(leave_on_error, (Datum) 0);
 	{
-		while (!lease_in_subtransaction(attempt_once, &a))
+		while (!attempt(&a))
 		{
 			int64		left = deadline - monotonic_now();
 

@@ -87,7 +87,7 @@ SELECT is(string_agg(status, ', '), 'renewed, renewed, released, acquired', 'and
 	UNION ALL SELECT status FROM "Odd ""Name".lease_acquire('l', 'me')) s;
 SELECT throws_ok('ALTER EXTENSION lease SET SCHEMA public', '0A000', NULL, 'the extension itself is not relocatable');
 ALTER TABLE "Odd ""Name".lease RENAME TO rent;
-SELECT throws_ok($$SELECT "Odd ""Name".lease_renew('l', 'me')$$, '42P01', 'table "lease" does not exist in the schema of the extension',
+SELECT throws_ok($$SELECT "Odd ""Name".lease_renew('l', 'me')$$, '42P01', 'relation "lease" does not exist in the schema of the extension',
 	'without its table a function says so, and does not look for another');
 
 SELECT * FROM finish();

@@ -86,6 +86,9 @@ my %events = (
 		"$now; ROLLBACK" ],
 	'a savepoint that is rolled back' => [ "BEGIN; SAVEPOINT s; SELECT FROM lease_acquire('NAME', 'h', '1 h')",
 		"$now; ROLLBACK TO s", 'COMMIT' ],
+	'a release with a savepoint after it that is rolled back' => [ "SELECT FROM lease_acquire('NAME', 'h', '1 h'); SELECT FROM lease_acquire('NAME-x', 'h', '1 h'); "
+		  . "BEGIN; SELECT FROM lease_release('NAME', 'h'); SAVEPOINT s; SELECT FROM lease_release('NAME-x', 'h'); ROLLBACK TO s",
+		"$now; COMMIT" ],
 	'the end of a guard on an expired lease' => [
 		"SELECT FROM lease_acquire('NAME', 'h', '1 h'); BEGIN; SELECT lease_guard('NAME', fencing_token) FROM lease WHERE name = 'NAME'; "
 		  . "UPDATE lease SET renew_time = '2000-01-01' WHERE name = 'NAME'",
@@ -201,15 +204,14 @@ SELECT FROM lease_release('circle', 'w' || :client_id);
 	my $per_change = ((split /\n/, query($looks))[-1] - $before) / $changes;
 	note("$per_change looks a change");
 	cmp_ok($per_change, '<', 12, 'nobody looks who is not concerned');
-	# Who has had it enters the queue behind the others, but pgbench is busy with
-	# more than one client, so they may come in another order than they were served.
-	my ($least, $most) = split /\|/, query(q{SELECT min(gap), max(gap) FROM (
+	# Who has had it enters the queue behind the others.  When it comes back to do so is
+	# its own affair, so there is no upper bound.
+	my $least = query(q{SELECT min(gap) FROM (
 			SELECT place - lag(place) OVER (PARTITION BY holder_identity ORDER BY place) AS gap, place FROM (
 				SELECT holder_identity, row_number() OVER (ORDER BY fencing_token) AS place FROM lease_history WHERE name = 'circle') p) g
 			WHERE place BETWEEN 41 AND 900});
-	note("the same again after $least to $most changes");
+	note("the same again after $least changes at least");
 	cmp_ok($least, '>', 10, 'nobody has it again before the others');
-	cmp_ok($most, '<', 40, 'nobody has to let others go first');
 }
 
 # While it waits it holds nothing that would be in anybody's way.
@@ -286,6 +288,58 @@ check_ends('preloaded');
 	$_->finish foreach $first, $next;
 }
 
+# Two transactions that have one lease each and wait for the other's: each try is
+# rolled back, and must not wake the other for what is not rolled back with it.
+{
+	my $looks = q{SELECT pg_stat_force_next_flush(); SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'lease_pkey'};
+	my $before = (split /\n/, query($looks))[-1];
+	my ($one, $two) = map { Psql->new($node) } 1 .. 2;
+	$one->do(q{BEGIN; SELECT FROM lease_acquire('cycle-1', 'one', '1 h')});
+	$two->do(q{BEGIN; SELECT FROM lease_acquire('cycle-2', 'two', '1 h')});
+	$one->send(q{SELECT status FROM lease_acquire('cycle-2', 'one', '1 h', wait => '2 s')});
+	$two->send(q{SELECT status FROM lease_acquire('cycle-1', 'two', '1 h', wait => '2 s')});
+	is($_->result, 'busy', 'two that wait for each other hear busy when their time is over') foreach $one, $two;
+	$_->do('COMMIT; SELECT pg_stat_force_next_flush()') foreach $one, $two;
+	$_->finish foreach $one, $two;
+	my $count = (split /\n/, query($looks))[-1] - $before;
+	note("$count looks");
+	cmp_ok($count, '<', 300, 'and have slept meanwhile');
+}
+
+# During a lock delay the last holder may come back, whoever waits before it.
+{
+	query(q{SELECT FROM lease_acquire('back', 'h', '1 s', lock_delay => '1 h')});
+	my $w = waiter('back', 'w');
+	is(query(q{SELECT status FROM lease_acquire('back', 'h', '1 h', wait => '100 s') WHERE status <> 'renewed'}), '', 'still valid: renewed');
+	query(q{SELECT FROM lease_acquire('back', 'h', '1 s', lock_delay => '1 h')});
+	until_true(q{SELECT status <> 'held' FROM lease_status WHERE name = 'back'}, 'expired');
+	is(query(q{SELECT status FROM lease_acquire('back', 'h', '1 h', lock_delay => '1 h', wait => '10 s')}), 'acquired',
+		'the last holder gets it back at once while others wait for the lock delay');
+	query("SELECT pg_cancel_backend($w->{pid})");
+	$w->finish;
+}
+
+# Waiting for long takes no memory, however long the holder's name is.
+SKIP:
+{
+	skip 'no /proc', 1 unless -e "/proc/$$/status";
+	my $memory = sub { slurp_file("/proc/$_[0]/status") =~ /^RssAnon:\s+(\d+)/m; return $1 / 1024 };
+	my $s = Psql->new($node);
+	query(q{SELECT FROM lease_acquire('memory', repeat('x', 1000000), '1 h')});
+	my $w = Psql->new($node);
+	$w->send(q{SELECT status FROM lease_acquire('memory', 'w', '1 h', wait => '100 s')});
+	until_asleep($w);
+	my $before = $memory->($w->{pid});
+	# a change of holder wakes it, and it looks
+	foreach (1 .. 30)
+	{
+		$s->do(q{COMMIT; BEGIN; SELECT FROM lease_handover('memory', repeat('x', 1000000), repeat('y', 1000000)); ROLLBACK; BEGIN});
+	}
+	cmp_ok($memory->($w->{pid}), '<', $before + 10, 'a waiter that looks thirty times at a megabyte keeps none of it');
+	query("SELECT pg_cancel_backend($w->{pid})");
+	$_->finish foreach $s, $w;
+}
+
 # lock_timeout is not concerned.
 {
 	query(q{SELECT FROM lease_acquire('lock-timeout', 'h', '1 s')});
@@ -306,7 +360,7 @@ check_ends('preloaded');
 	until_true("SELECT wait_event = 'LeaseAcquire' FROM pg_stat_activity WHERE pid = $pid", 'waiter asleep');
 	$node->safe_psql('other', 'DROP EXTENSION lease');
 	$s->result;
-	like($s->error, qr/table "lease" does not exist/, 'DROP EXTENSION: a clear error');
+	like($s->error, qr/relation "lease" does not exist/, 'DROP EXTENSION: a clear error');
 	$s->finish;
 }
 

@@ -156,6 +156,31 @@ foreach my $how (sort keys %client_end)
 	is(state_of('rolled-back-before'), 'nobody|me: session end', 'a release that was not committed is made up for');
 }
 
+# What is rolled back changes nothing: the grant before it goes on, and ends with
+# the session.
+foreach my $rollback ('BEGIN; %s; ROLLBACK', 'BEGIN; SAVEPOINT s; %s; ROLLBACK TO s; COMMIT',
+	'BEGIN; SAVEPOINT s; %s; RELEASE s; ROLLBACK')
+{
+	my $s = Psql->new($node);
+	my $again = sprintf($acquire, 'again');
+
+	$s->do($again);
+	$s->do(sprintf($rollback, "SELECT FROM lease_release('again', 'me'); $again"));
+	$s->finish;
+	gone($s);
+	is(state_of('again'), 'nobody|me: session end', sprintf("ends with the session after $rollback", 'release and acquire'));
+}
+{
+	my $s = Psql->new($node);
+	my $again = sprintf($acquire, 'again');
+
+	$s->do("$again; SELECT FROM lease_release('again', 'me')") foreach 1 .. 3;
+	$s->do("BEGIN; SAVEPOINT s; $again; RELEASE s; COMMIT");
+	$s->finish;
+	gone($s);
+	is(state_of('again'), 'nobody|me: session end', 'the last of several grants ends with the session');
+}
+
 # A row that somebody has locked cannot be waited for.
 {
 	my $s = Psql->new($node);
@@ -167,6 +192,15 @@ foreach my $how (sort keys %client_end)
 	$s->kill_client;
 	ok(gone($s), 'somebody guards the lease: the session ends nevertheless');
 	is(state_of('locked'), 'me|', 'and the lease is left to its duration');
+	$other->do('COMMIT');
+	$s->finish;
+
+	$s = Psql->new($node);
+	$s->do(sprintf($acquire, 'history-locked'));
+	$other->do('BEGIN; LOCK TABLE lease_history IN SHARE MODE');
+	$s->kill_client;
+	ok(gone($s), 'somebody has the history locked: the session ends nevertheless');
+	is(state_of('history-locked'), 'me|', 'and the lease is left to its duration');
 	$other->do('COMMIT');
 	$_->finish foreach $s, $other;
 }

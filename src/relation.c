@@ -1,0 +1,59 @@
+/*
+ * relation.c
+ *		The extension's relations: found in its schema, locked without waiting.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "nodes/pg_list.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "lease.h"
+
+static void
+report_missing(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("relation \"%s\" does not exist in the schema of the extension", name),
+			 errhint("Drop and create the extension \"lease\" again.")));
+}
+
+Oid
+lease_relation_find(const char *name, Oid schema)
+{
+	Oid			relid = get_relname_relid(name, schema);
+
+	if (!OidIsValid(relid))
+		report_missing(name);
+	return relid;
+}
+
+/*
+ * Locks a table and all its indexes, or a sequence, without waiting.  False if
+ * DDL has one of them; what was locked until then stays so until the transaction
+ * ends.
+ */
+bool
+lease_relation_lock(const char *name, Oid relid, LOCKMODE lockmode)
+{
+	Relation	rel;
+	List	   *indexes;
+	ListCell   *lc;
+	bool		locked = true;
+
+	if (!ConditionalLockRelationOid(relid, lockmode))
+		return false;
+	rel = try_relation_open(relid, NoLock);
+	if (rel == NULL)
+		report_missing(name);	/* dropped since it was found */
+
+	indexes = RelationGetIndexList(rel);
+	foreach(lc, indexes)
+		locked = locked && ConditionalLockRelationOid(lfirst_oid(lc), lockmode);
+	list_free(indexes);
+	relation_close(rel, NoLock);
+	return locked;
+}
