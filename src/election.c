@@ -134,7 +134,7 @@ grant(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTerms *t
 			row->lease_transitions++;
 	}
 	begin_holding(row, terms, now);
-	row->fencing_token = lease_store_issue_token(store);
+	row->fencing_token = lease_store_issue_token(store, row->fencing_token);
 	lease_store_update(store, key, row, reason);
 }
 
@@ -279,7 +279,7 @@ end_holding(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 	row->acquire_time = now;
 	row->renew_time = now;
 	row->lock_delay_seconds = 0;
-	row->fencing_token = lease_store_issue_token(store);
+	row->fencing_token = lease_store_issue_token(store, row->fencing_token);
 	lease_store_update(store, key, row, reason);
 }
 

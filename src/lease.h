@@ -118,6 +118,13 @@ typedef enum LeaseReason
 	LEASE_ON_DELETE				/* by hand */
 } LeaseReason;
 
+/* permit.c */
+typedef struct LeasePermit
+{
+	bool		permitted;
+	LeaseReason reason;
+} LeasePermit;
+
 typedef enum LeaseLockResult
 {
 	LEASE_LOCK_OK,				/* locked, and the row is current */
@@ -171,14 +178,14 @@ extern void lease_store_delete(LeaseStore *store, const LeaseKey *key,
 							   LeaseReason reason);
 extern LeaseLockResult lease_store_insert(LeaseStore *store, const LeaseKey *key,
 										  LeaseRow *row);
-extern int64 lease_store_issue_token(LeaseStore *store);
+extern int64 lease_store_issue_token(LeaseStore *store, int64 floor);
 extern int	lease_store_keys_of_holder(LeaseStore *store, text *namespace,
 									   text *holder, LeaseKey **keys);
 extern int	lease_store_collectable(LeaseStore *store, LeaseKey **keys);
 
 /* token.c */
 extern bool lease_token_lock(Oid relid);
-extern int64 lease_token_issue(Oid relid);
+extern int64 lease_token_issue(Oid relid, int64 floor);
 extern bool lease_token_take(int64 token);
 extern void lease_token_raise(Oid relid, int64 floor);
 
@@ -210,8 +217,8 @@ extern void lease_owner_end(LeaseIdentity caller);
 extern bool lease_in_subtransaction(bool (*work) (void *arg), void *arg);
 
 /* permit.c */
-extern void lease_permit_begin(LeaseReason reason);
-extern void lease_permit_end(void);
+extern LeasePermit lease_permit_begin(LeaseReason reason);
+extern void lease_permit_end(LeasePermit outer);
 extern bool lease_permit_take(void);
 extern LeaseReason lease_permit_reason(void);
 

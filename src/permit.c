@@ -12,13 +12,13 @@
 
 #include "lease.h"
 
-static bool permitted = false;
-static LeaseReason current_reason = LEASE_BY_HAND;
+static const LeasePermit none = {false, LEASE_BY_HAND};
+static LeasePermit current = {false, LEASE_BY_HAND};
 
 static void
 end_at_xact_end(XactEvent event, void *arg)
 {
-	lease_permit_end();
+	current = none;
 }
 
 static void
@@ -26,16 +26,18 @@ end_at_subxact_abort(SubXactEvent event, SubTransactionId mine,
 					 SubTransactionId parent, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
-		lease_permit_end();
+		current = none;
 }
 
 /*
- * The next row of the table is written by us.
+ * The next row of the table is written by us.  Returns what to give to
+ * lease_permit_end(): a user's trigger may call us from within a statement of ours.
  */
-void
+LeasePermit
 lease_permit_begin(LeaseReason reason)
 {
 	static bool registered = false;
+	LeasePermit outer = current;
 
 	if (!registered)
 	{
@@ -43,18 +45,18 @@ lease_permit_begin(LeaseReason reason)
 		RegisterSubXactCallback(end_at_subxact_abort, NULL);
 		registered = true;
 	}
-	permitted = true;
-	current_reason = reason;
+	current.permitted = true;
+	current.reason = reason;
+	return outer;
 }
 
 /*
  * The statement is over.  An error ends it, too.
  */
 void
-lease_permit_end(void)
+lease_permit_end(LeasePermit outer)
 {
-	permitted = false;
-	current_reason = LEASE_BY_HAND;
+	current = outer;
 }
 
 /*
@@ -63,9 +65,9 @@ lease_permit_end(void)
 bool
 lease_permit_take(void)
 {
-	bool		result = permitted;
+	bool		result = current.permitted;
 
-	permitted = false;
+	current.permitted = false;
 	return result;
 }
 
@@ -75,5 +77,5 @@ lease_permit_take(void)
 LeaseReason
 lease_permit_reason(void)
 {
-	return current_reason;
+	return current.reason;
 }

@@ -433,7 +433,7 @@ lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 		result = LEASE_LOCK_BUSY;
 	else
 	{
-		row->fencing_token = lease_store_issue_token(store);
+		row->fencing_token = lease_store_issue_token(store, 0);
 		result = lease_sql_insert(store, key, row) ? LEASE_LOCK_OK : LEASE_LOCK_STALE;
 	}
 
@@ -442,9 +442,9 @@ lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 }
 
 int64
-lease_store_issue_token(LeaseStore *store)
+lease_store_issue_token(LeaseStore *store, int64 floor)
 {
-	return lease_token_issue(store->table->relid);
+	return lease_token_issue(store->table->relid, floor);
 }
 
 /*

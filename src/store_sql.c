@@ -284,12 +284,13 @@ write_row(LeaseStore *store, Statement statement, int expected, LeaseReason reas
 		row->reserved_for == NULL ? 'n' : ' ',
 	};
 	SPIPlanPtr	plan = connect_and_plan(NameStr(store->table->schema), statement);
+	LeasePermit outer;
 	int			result;
 	bool		written;
 
-	lease_permit_begin(reason);
+	outer = lease_permit_begin(reason);
 	result = SPI_execute_plan(plan, values, nulls, false, 0);
-	lease_permit_end();
+	lease_permit_end(outer);
 
 	if (result == SPI_OK_REWRITTEN)
 	{

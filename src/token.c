@@ -65,10 +65,12 @@ lease_token_lock(Oid relid)
 }
 
 /*
- * Returns a token greater than all that this database has ever issued.
+ * Returns a token greater than all that this database has ever issued, and than
+ * floor, which the row has already: from a logical replica, say, whose sequence
+ * does not follow.
  */
 int64
-lease_token_issue(Oid relid)
+lease_token_issue(Oid relid, int64 floor)
 {
 	static bool registered = false;
 
@@ -81,6 +83,11 @@ lease_token_issue(Oid relid)
 
 	ForceSyncCommit();
 	issued_token = nextval_internal(token_sequence(relid), false);
+	if (issued_token <= floor)
+	{
+		lease_token_raise(relid, floor);
+		issued_token = nextval_internal(token_sequence(relid), false);
+	}
 	return issued_token;
 }
 

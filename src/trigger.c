@@ -161,9 +161,9 @@ check_may_decide(Relation rel, HeapTuple old, HeapTuple new)
 
 /* A new token, in the row that is being written and so nowhere else. */
 static int64
-issue_and_take(Oid relid)
+issue_and_take(Oid relid, int64 floor)
 {
-	int64		token = lease_token_issue(relid);
+	int64		token = lease_token_issue(relid, floor);
 
 	(void) lease_token_take(token);
 	return token;
@@ -192,7 +192,7 @@ token_for_insert(Relation rel, Column token)
 			return value;		/* the CHECK constraint refuses the rest */
 		}
 	}
-	return issue_and_take(relid);
+	return issue_and_take(relid, 0);
 }
 
 /*
@@ -218,7 +218,7 @@ token_for_update(Relation rel, HeapTuple old, HeapTuple new)
 	if (columns_equal(rel, get_column(rel, old, "holder_identity"),
 					  get_column(rel, new, "holder_identity")))
 		return DatumGetInt64(old_token.value);
-	return issue_and_take(RelationGetRelid(rel));
+	return issue_and_take(RelationGetRelid(rel), DatumGetInt64(old_token.value));
 }
 
 /*
@@ -352,6 +352,8 @@ lease_after_write(PG_FUNCTION_ARGS)
 	LeaseKey	key;
 	LeaseRow	old;
 	LeaseRow	new;
+	LeaseReason reason = lease_permit_reason();
+	bool		ended;
 
 	check_called_by(fcinfo, LEASE_TRIGGER_AFTER,
 					CALLED_AS_TRIGGER(fcinfo) &&
@@ -361,15 +363,16 @@ lease_after_write(PG_FUNCTION_ARGS)
 	rel = trigger->tg_relation;
 	old = get_row(rel, trigger->tg_trigtuple);
 	new = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? get_row(rel, trigger->tg_newtuple) : old;
-	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) && new.fencing_token == old.fencing_token)
-		return PointerGetDatum(NULL);
+	ended = !TRIGGER_FIRED_BY_INSERT(trigger->tg_event) &&
+		(TRIGGER_FIRED_BY_DELETE(trigger->tg_event) || new.fencing_token != old.fencing_token);
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) && !ended && reason != LEASE_BY_HAND)
+		return PointerGetDatum(NULL);	/* a renewal */
 
 	key.namespace = DatumGetTextPP(get_column(rel, trigger->tg_trigtuple, "namespace").value);
 	key.name = DatumGetTextPP(get_column(rel, trigger->tg_trigtuple, "name").value);
-	if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+	if (ended)
 	{
 		Column		since = get_column(rel, trigger->tg_trigtuple, "held_since");
-		LeaseReason reason = lease_permit_reason();
 
 		if (reason == LEASE_BY_HAND && TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
 			reason = LEASE_ON_DELETE;
@@ -377,6 +380,8 @@ lease_after_write(PG_FUNCTION_ARGS)
 							 since.isnull ? LEASE_NO_TIME : DatumGetTimestampTz(since.value),
 							 reason);
 	}
+
+	/* What is edited may have freed the lease without changing its holder. */
 	lease_wait_wake_at_end(&key, new.reserved_for);
 	return PointerGetDatum(NULL);
 }

@@ -78,6 +78,12 @@ typedef struct WaiterLabel
 	char		holder[129];
 } WaiterLabel;
 
+typedef struct Place
+{
+	Waiter		waiter;
+	WaiterLabel label;
+} Place;
+
 /*
  * Slots are those of the PGPROC array.  The lock protects all but the count,
  * which only tells whether it is worth to look.
@@ -213,37 +219,30 @@ copy_clipped(char *dst, int size, const text *src)
 	dst[len] = '\0';
 }
 
+/*
+ * Puts place into our slot, and what was there into place.
+ */
 static void
-enter(const LeaseKey *key, const text *holder)
+exchange_place(Place *place)
 {
-	Waiter	   *waiter;
-	WaiterLabel *label;
+	Waiter	   *waiter = &queue->waiters[MyProcNumber];
+	WaiterLabel *label = &queue->labels[MyProcNumber];
+	Place		old = {*waiter, *label};
 
-	if (queue == NULL)
-		return;
-	waiter = &queue->waiters[MyProcNumber];
-	label = &queue->labels[MyProcNumber];
-
-	LWLockAcquire(queue->lock, LW_EXCLUSIVE);
-	Assert(waiter->ticket == 0);
-	waiter->ticket = ++queue->last_ticket;
-	waiter->lease = hash_lease(key);
-	waiter->holder = lease_text_hash(holder);
-	label->database = MyDatabaseId;
-	label->since = GetCurrentTimestamp();
-	copy_clipped(label->namespace, sizeof(label->namespace), key->namespace);
-	copy_clipped(label->name, sizeof(label->name), key->name);
-	copy_clipped(label->holder, sizeof(label->holder), holder);
-	pg_atomic_fetch_add_u32(&queue->count, 1);
-	LWLockRelease(queue->lock);
+	pg_atomic_fetch_add_u32(&queue->count,
+							(place->waiter.ticket != 0) - (old.waiter.ticket != 0));
+	*waiter = place->waiter;
+	*label = place->label;
+	*place = old;
 }
 
 /*
- * Leaves the queue.  Who is first now must learn that he is, unless the end of
- * this transaction will tell him, having granted us the lease.
+ * Leaves the queue, for the place that one had before.  Who is first now must
+ * learn that he is, unless the end of this transaction will tell him, having
+ * granted us the lease.
  */
 static void
-leave(bool wake_next)
+leave(Place *outer, bool wake_next)
 {
 	Event		event = {0};
 
@@ -252,17 +251,63 @@ leave(bool wake_next)
 
 	LWLockAcquire(queue->lock, LW_EXCLUSIVE);
 	event.lease = queue->waiters[MyProcNumber].lease;
-	queue->waiters[MyProcNumber].ticket = 0;
-	pg_atomic_fetch_sub_u32(&queue->count, 1);
+	exchange_place(outer);
 	LWLockRelease(queue->lock);
 	if (wake_next)
 		wake(&event);
 }
 
 static void
-leave_on_error(int code, Datum arg)
+leave_callback(int code, Datum arg)
 {
-	leave(true);
+	Place		nowhere = {0};
+
+	if (queue->waiters[MyProcNumber].ticket != 0)
+		leave(&nowhere, true);
+}
+
+/*
+ * Sees to it that this backend leaves when it is terminated.  Once for all: to
+ * take a callback back, one has to know that nobody has registered another.
+ */
+static void
+leave_at_exit(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		before_shmem_exit(leave_callback, (Datum) 0);
+	registered = true;
+}
+
+/*
+ * Takes a place at the end of the queue.  outer is for leave(): a trigger may
+ * wait within a try of somebody who waits already.
+ */
+static void
+enter(const LeaseKey *key, const text *holder, Place *outer)
+{
+	Place		place = {0};
+	Waiter	   *waiter = &place.waiter;
+	WaiterLabel *label = &place.label;
+
+	if (queue == NULL)
+		return;
+	leave_at_exit();
+
+	waiter->lease = hash_lease(key);
+	waiter->holder = lease_text_hash(holder);
+	label->database = MyDatabaseId;
+	label->since = GetCurrentTimestamp();
+	copy_clipped(label->namespace, sizeof(label->namespace), key->namespace);
+	copy_clipped(label->name, sizeof(label->name), key->name);
+	copy_clipped(label->holder, sizeof(label->holder), holder);
+
+	LWLockAcquire(queue->lock, LW_EXCLUSIVE);
+	waiter->ticket = ++queue->last_ticket;
+	exchange_place(&place);
+	LWLockRelease(queue->lock);
+	*outer = place;
 }
 
 static bool
@@ -518,11 +563,12 @@ lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
 				   int64 wait, bool atomic, LeaseRow *row, TimestampTz *now)
 {
 	int64		deadline = monotonic_now() + wait;
+	Place		outer;
 	Attempt		a = {.funcid = funcid, .key = key, .terms = terms};
 
 	a.context = AllocSetContextCreate(CurrentMemoryContext, "lease attempt", ALLOCSET_SMALL_SIZES);
-	enter(key, terms->holder);
-	PG_ENSURE_ERROR_CLEANUP(leave_on_error, (Datum) 0);
+	enter(key, terms->holder, &outer);
+	PG_TRY();
 	{
 		while (!attempt(&a))
 		{
@@ -548,8 +594,13 @@ lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
 				EnsurePortalSnapshotExists();
 		}
 	}
-	PG_END_ENSURE_ERROR_CLEANUP(leave_on_error, (Datum) 0);
-	leave(a.status != LEASE_ACQUIRED);
+	PG_CATCH();
+	{
+		leave(&outer, true);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	leave(&outer, a.status != LEASE_ACQUIRED);
 
 	*row = a.row;
 	*now = a.now;

@@ -71,6 +71,22 @@ INSERT INTO lease_history VALUES
 SELECT is((SELECT holder_identity FROM lease_holdings WHERE name = 'leader' AND held_during @> at), holder, format('at %s: %s', at, coalesce(holder, 'nobody')))
 FROM (VALUES ('2026-11-23 03:11:59.999999Z'::timestamptz, 'a'), ('2026-11-23 03:12Z', 'b'), ('2026-11-23 03:13Z', NULL), ('2026-11-23 03:15Z', 'c')) v (at, holder);
 
+-- a user's trigger that calls the functions, within a statement of theirs
+CREATE FUNCTION pg_temp.audit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.name = 'audited' AND NEW.holder_identity = '' THEN
+		PERFORM lease_acquire('audit', 'x', '1 h');
+		PERFORM lease_release('audit', 'x');
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER audit AFTER UPDATE ON lease FOR EACH ROW EXECUTE FUNCTION pg_temp.audit();
+SELECT FROM lease_acquire('audited', 'a', '1 h');
+SELECT FROM lease_release('audited', 'a');
+SELECT results_eq($$SELECT * FROM pg_temp.history('audited')$$, ARRAY['a: released'], 'a trigger that does something else meanwhile does not change the reason');
+DROP TRIGGER audit ON lease;
+DELETE FROM lease_history WHERE name ~ '^audit';
+
 -- what is rolled back is no history
 SAVEPOINT s;
 SELECT FROM lease_release('u', 'b');

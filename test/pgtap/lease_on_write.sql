@@ -1,6 +1,6 @@
 -- Rows written by hand: the trigger keeps what the server decides, and tokens.
 BEGIN;
-SELECT plan(63);
+SELECT plan(65);
 
 CREATE FUNCTION pg_temp.token(name text) RETURNS bigint LANGUAGE sql AS 'SELECT fencing_token FROM lease WHERE name = $1';
 CREATE FUNCTION pg_temp.version(name text) RETURNS bigint LANGUAGE sql AS 'SELECT resource_version FROM lease WHERE name = $1';
@@ -205,6 +205,17 @@ EXCEPTION WHEN data_exception OR check_violation THEN
 	RETURN 'refused';
 END $$;
 SELECT isnt(pg_temp.after_greatest_version(), 'smaller', 'resource_version does not start over after its greatest value');
+
+-- Rows that came around the trigger, as by logical replication, whose sequence does not follow
+SET LOCAL session_replication_role = replica;
+INSERT INTO lease (namespace, name, holder_identity, lease_duration_seconds, renew_time, fencing_token, resource_version)
+SELECT 'replicated', name, 'h', 1, '2020-01-01'::timestamptz, last_value + ahead, 1 FROM lease_fencing_token_seq, (VALUES ('a', 1000), ('b', 5000)) v (name, ahead);
+SET LOCAL session_replication_role = origin;
+SELECT cmp_ok(a.fencing_token, '>', l.fencing_token, 'acquired: its token is greater than the one that was replicated') FROM lease l, lease_acquire('a', 'n', namespace => 'replicated') a
+WHERE (l.namespace, l.name) = ('replicated', 'a');
+SELECT fencing_token AS before FROM lease WHERE (namespace, name) = ('replicated', 'b') \gset
+UPDATE lease SET holder_identity = 'n' WHERE (namespace, name) = ('replicated', 'b');
+SELECT cmp_ok(fencing_token, '>', :before::bigint, 'so is one that is changed by hand') FROM lease WHERE (namespace, name) = ('replicated', 'b');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -82,6 +82,8 @@ my %events = (
 		"$now; DELETE FROM lease WHERE name = 'NAME'" ],
 	'UPDATE by hand' => [ "SELECT FROM lease_acquire('NAME', 'h', '1 h')",
 		"$now; UPDATE lease SET holder_identity = '' WHERE name = 'NAME'" ],
+	'expiry set by hand' => [ "SELECT FROM lease_acquire('NAME', 'h', '1 h')",
+		"$now; UPDATE lease SET renew_time = '2000-01-01' WHERE name = 'NAME'" ],
 	'an acquisition that is rolled back' => [ "BEGIN; SELECT FROM lease_acquire('NAME', 'h', '1 h')",
 		"$now; ROLLBACK" ],
 	'a savepoint that is rolled back' => [ "BEGIN; SAVEPOINT s; SELECT FROM lease_acquire('NAME', 'h', '1 h')",
@@ -338,6 +340,32 @@ SKIP:
 	cmp_ok($memory->($w->{pid}), '<', $before + 10, 'a waiter that looks thirty times at a megabyte keeps none of it');
 	query("SELECT pg_cancel_backend($w->{pid})");
 	$_->finish foreach $s, $w;
+}
+
+# A trigger that takes another lease, for the session, and even waits for it,
+# within the try of somebody who waits
+{
+	query(q{
+		CREATE FUNCTION nested() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF NEW.name = 'nesting' AND NEW.holder_identity = 'w' THEN
+				PERFORM lease_acquire('nested', 'w', '1 h', session => true, wait => '10 ms');
+			END IF;
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER nested AFTER INSERT OR UPDATE ON lease FOR EACH ROW EXECUTE FUNCTION nested();
+		SELECT FROM lease_acquire('nesting', 'h', '1 h');
+	});
+	my $w = waiter('nesting', 'w');
+	my $next = waiter('nesting', 'next');
+	query(q{SELECT FROM lease_release('nesting', 'h')});
+	like($w->result, qr/^acquired\|w/, 'a trigger that waits in turn does not disturb who waits');
+	is(query(q{SELECT lease_holder('nested')}), 'w', 'and does what it is for');
+	is(query(sprintf($waiters_of, 'nesting')), 1, 'only the next is in the queue now');
+	query(q{SELECT FROM lease_release('nesting', 'w')});
+	like($next->result, qr/^acquired\|next/, 'and gets it');
+	$_->finish foreach $w, $next;
+	query(q{DROP TRIGGER nested ON lease; DROP FUNCTION nested()});
 }
 
 # lock_timeout is not concerned.
