@@ -7,8 +7,9 @@
  * the duration decides.
  *
  * An exit callback can neither be interrupted nor catch an error.  So nothing
- * here waits: a lease whose row somebody has locked is left to its duration, and
- * a standby's confirmation is not asked for.  An error, as when the role has lost
+ * here waits for a lock, but for a few retries: a heartbeat on another connection
+ * has the row locked for an instant.  If somebody has it for longer, the lease is
+ * left to its duration; and a standby's confirmation is not asked for.  An error, as when the role has lost
  * its privileges, goes to the server's log, and the next lease is released by
  * the next callback.
  */
@@ -27,6 +28,10 @@
 
 #include "lease.h"
 #include "compat.h"
+
+/* Of all bindings together, so that a session's end takes a bounded time */
+#define MAX_RETRIES 20
+#define RETRY_AFTER 5000		/* microseconds */
 
 typedef struct Binding
 {
@@ -48,22 +53,40 @@ static List *bindings = NIL;
  * Releases one, if this session's grant is still the current one: the token
  * tells.  A grant that was rolled back, released or lost is no concern of ours.
  */
-static void
+static LeaseStatus
 release(const Binding *binding)
 {
 	Oid			schema = get_func_namespace(binding->funcid);
 	Oid			relid = OidIsValid(schema) ? get_relname_relid(LEASE_TABLE, schema) : InvalidOid;
 	LeaseStore *store;
+	LeaseStatus status;
 	LeaseRow	row;
 
 	if (!OidIsValid(relid))
-		return;					/* the extension was dropped */
+		return LEASE_MISSING;	/* the extension was dropped */
 
 	SetUserIdAndSecContext(binding->role, 0);
 	store = lease_store_open(binding->funcid, true);
-	(void) lease_election_release(store, &binding->key, binding->holder, binding->token,
-								  LEASE_ON_SESSION_END, &row);
+	status = lease_election_release(store, &binding->key, binding->holder, binding->token,
+									LEASE_ON_SESSION_END, &row);
 	lease_store_close(store);
+	return status;
+}
+
+static LeaseStatus
+release_in_transaction(const Binding *binding)
+{
+	LeaseStatus status;
+
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	synchronous_commit = SYNCHRONOUS_COMMIT_LOCAL_FLUSH;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	status = release(binding);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return status;
 }
 
 /*
@@ -72,6 +95,8 @@ release(const Binding *binding)
 static void
 release_all(int code, Datum arg)
 {
+	int			retries = MAX_RETRIES;
+
 	/* Without a postmaster this is a crash like any other. */
 	if (bindings == NIL || !PostmasterIsAlive())
 		return;
@@ -85,14 +110,8 @@ release_all(int code, Datum arg)
 		const Binding *binding = linitial(bindings);
 
 		bindings = list_delete_first(bindings);
-		StartTransactionCommand();
-		XactIsoLevel = XACT_READ_COMMITTED;
-		XactReadOnly = false;
-		synchronous_commit = SYNCHRONOUS_COMMIT_LOCAL_FLUSH;
-		PushActiveSnapshot(GetTransactionSnapshot());
-		release(binding);
-		PopActiveSnapshot();
-		CommitTransactionCommand();
+		while (release_in_transaction(binding) == LEASE_BUSY && retries-- > 0)
+			pg_usleep(RETRY_AFTER);
 	}
 }
 

@@ -98,7 +98,7 @@ lease_token_issue(Oid relid, int64 floor)
 bool
 lease_token_take(int64 token)
 {
-	if (token != issued_token)
+	if (token == 0 || token != issued_token)
 		return false;
 	issued_token = 0;
 	return true;

@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/..";
 
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Psql;
@@ -203,6 +204,25 @@ foreach my $rollback ('BEGIN; %s; ROLLBACK', 'BEGIN; SAVEPOINT s; %s; ROLLBACK T
 	is(state_of('history-locked'), 'me|', 'and the lease is left to its duration');
 	$other->do('COMMIT');
 	$_->finish foreach $s, $other;
+}
+
+# A heartbeat has it locked again and again, but only for an instant.
+{
+	my $s = Psql->new($node);
+	my ($out, $err) = ('', '');
+
+	$s->do(sprintf($acquire, 'heartbeat'));
+	my $script = "$PostgreSQL::Test::Utils::tmp_check/heartbeat.sql";
+	append_to_file($script, "SELECT renewed FROM lease_renew('heartbeat', 'me');\n");
+	my $pgbench = IPC::Run::start([ 'pgbench', '-n', '-c', 4, '-T', 100, '-f', $script, '-h', $node->host, '-p', $node->port, 'postgres' ],
+		'>', \$out, '2>', \$err);
+	$node->poll_query_until('postgres', q{SELECT renew_time > acquire_time FROM lease WHERE name = 'heartbeat'});
+	$s->kill_client;
+	gone($s);
+	like(state_of('heartbeat'), qr/nobody/, 'a lease that is being renewed elsewhere is released nevertheless');
+	$pgbench->signal('TERM');
+	eval { $pgbench->finish };
+	$s->finish;
 }
 
 # Roles: the one that acquired releases, though the session has changed to another.
