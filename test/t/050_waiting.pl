@@ -277,17 +277,27 @@ sub check_ends
 }
 check_ends('preloaded');
 
-# One that was woken, but is stopped before it can do anything
+# One that was woken, but is stopped before it can do anything.  More than once: by
+# itself the next looks once a second, which may be just then.
 {
-	query(q{SELECT FROM lease_acquire('stopped', 'h', '1 h')});
-	my $first = waiter('stopped', 'first');
-	my $next = waiter('stopped', 'next');
-	kill 'STOP', $first->{pid};
-	query(q{SELECT FROM lease_release('stopped', 'h')});
-	query("SELECT pg_terminate_backend($first->{pid})");
-	kill 'CONT', $first->{pid};
-	like($next->result, qr/^acquired\|next/, 'a waiter that is woken and terminated takes no wake-up with it');
-	$_->finish foreach $first, $next;
+	my $slowest = 0;
+
+	foreach my $name (map { "stopped-$_" } 1 .. 5)
+	{
+		query(qq{SELECT FROM lease_acquire('$name', 'h', '1 h')});
+		my $first = waiter($name, 'first');
+		my $next = waiter($name, 'next');
+		kill 'STOP', $first->{pid};
+		query(qq{SELECT FROM lease_release('$name', 'h')});
+		query("SELECT pg_terminate_backend($first->{pid})");
+		my $time = query($now);
+		kill 'CONT', $first->{pid};
+		my ($ms, $status) = latency($next, $time);
+		is($status, 'acquired', 'a waiter that is woken and terminated takes no wake-up with it');
+		$slowest = $ms if $ms > $slowest;
+		$_->finish foreach $first, $next;
+	}
+	cmp_ok($slowest, '<', 500, 'but passes it on at once');
 }
 
 # Two transactions that have one lease each and wait for the other's: each try is
