@@ -63,3 +63,16 @@ lease_history_trim(Oid schema, int64 seconds)
 	lease_owner_end(caller);
 	return removed;
 }
+
+/*
+ * Has this holder held the lease before, and lost it, released it, or whatever?
+ */
+bool
+lease_history_has_holder(Oid schema, const LeaseKey *key, text *holder)
+{
+	LeaseIdentity caller = lease_owner_begin(get_relname_relid(LEASE_TABLE, schema));
+	bool		result = lease_sql_history_has_holder(get_namespace_name(schema), key, holder);
+
+	lease_owner_end(caller);
+	return result;
+}
