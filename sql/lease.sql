@@ -182,7 +182,7 @@ COMMENT ON COLUMN lease_history.holder_identity IS 'who held it';
 COMMENT ON COLUMN lease_history.held_from IS 'when it was acquired';
 COMMENT ON COLUMN lease_history.held_until IS 'when it was given up, or when it expired if that was earlier';
 COMMENT ON COLUMN lease_history.end_reason IS
-'released, handed over, taken over (it had expired and somebody else acquired it), expired (it had expired and the same holder acquired it anew), collected (lease_gc), session end, deleted or edited (by hand)';
+'released, handed over, taken over (it had expired and somebody else acquired it, or a new API server on the host took it), expired (it had expired and the same holder acquired it anew), collected (lease_gc), session end, deleted or edited (by hand)';
 COMMENT ON CONSTRAINT lease_history_pkey ON lease_history IS 'a token is never issued twice for a name';
 
 -- held_until grows in the order of insertion, so this stays tiny.
