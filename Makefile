@@ -37,9 +37,9 @@ test:
 	@test/setup test
 	@test/run $(ONLY)
 
-# TARGET bench: compares a renewal with what one would write by hand, and measures waiting
+# TARGET bench: compares a renewal with what one would write by hand, and measures waiting and heartbeats
 bench: setup
-	@test/private --no-server sh -ec 'bench/run; echo; bench/waiting'
+	@test/private --no-server sh -ec 'bench/run; echo; bench/waiting; echo; bench/heartbeats'
 
 .PHONY: setup demo test bench
 

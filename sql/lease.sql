@@ -182,7 +182,7 @@ COMMENT ON COLUMN lease_history.holder_identity IS 'who held it';
 COMMENT ON COLUMN lease_history.held_from IS 'when it was acquired';
 COMMENT ON COLUMN lease_history.held_until IS 'when it was given up, or when it expired if that was earlier';
 COMMENT ON COLUMN lease_history.end_reason IS
-'released, handed over, taken over (it had expired and somebody else acquired it), expired (it had expired and the same holder acquired it anew), collected (lease_gc), session end, deleted or edited (by hand)';
+'released, handed over, taken over (it had expired and somebody else acquired it, or a new API server on the host took it), expired (it had expired and the same holder acquired it anew), collected (lease_gc), session end, deleted or edited (by hand)';
 COMMENT ON CONSTRAINT lease_history_pkey ON lease_history IS 'a token is never issued twice for a name';
 
 -- held_until grows in the order of insertion, so this stays tiny.
@@ -470,11 +470,6 @@ Errors: 42501 without DELETE on table lease, 25006 read-only transaction or stan
 -- Kubernetes: names and words
 -- ---------------------------------------------------------------------------
 
-CREATE FUNCTION lease_apiserver_name(hostname text) RETURNS text
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION lease_apiserver_name(text) IS
-'Name of the identity lease of the kube-apiserver on a host: apiserver- and the first 16 bytes of the SHA-256 of hostname in lower-case base32 without padding (Kubernetes 1.26, APIServerID).';
-
 CREATE FUNCTION lease_age(
 	since timestamptz,
 	at timestamptz DEFAULT clock_timestamp())
@@ -497,3 +492,313 @@ COMMENT ON COLUMN kubectl_get_leases.namespace IS 'column NAMESPACE of kubectl';
 COMMENT ON COLUMN kubectl_get_leases.name IS 'column NAME of kubectl';
 COMMENT ON COLUMN kubectl_get_leases.holder IS 'column HOLDER of kubectl: holder_identity, empty when there is none';
 COMMENT ON COLUMN kubectl_get_leases.age IS 'column AGE of kubectl: since creation, not since the last renewal';
+
+-- ---------------------------------------------------------------------------
+-- Nodes
+-- ---------------------------------------------------------------------------
+
+-- What a Node object of the API says, as far as it is registered.  Heartbeats
+-- write to the node's lease, and nothing here.
+CREATE TABLE lease_node (
+	name               text COLLATE "C" NOT NULL,
+	uid                uuid             NOT NULL DEFAULT gen_random_uuid(),
+	creation_timestamp timestamptz      NOT NULL DEFAULT date_trunc('second', clock_timestamp()),
+	resource_version   bigint           NOT NULL DEFAULT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint,
+	labels             jsonb,
+	annotations        jsonb,
+	metadata           jsonb,
+	unschedulable      boolean,
+	spec               jsonb,
+	status             jsonb,
+
+	CONSTRAINT lease_node_pkey PRIMARY KEY (name),
+	CONSTRAINT lease_node_name_check CHECK (lease_valid_name(name)),
+	CONSTRAINT lease_node_creation_timestamp_check CHECK (isfinite(creation_timestamp)),
+	CONSTRAINT lease_node_labels_check CHECK (lease_valid_labels(labels)),
+	CONSTRAINT lease_node_annotations_check CHECK (lease_valid_annotations(annotations)),
+	CONSTRAINT lease_node_metadata_check CHECK (jsonb_typeof(metadata) = 'object'),
+	CONSTRAINT lease_node_spec_check CHECK (jsonb_typeof(spec) = 'object'),
+	CONSTRAINT lease_node_status_check CHECK (jsonb_typeof(status) = 'object')
+);
+
+COMMENT ON TABLE lease_node IS
+'registered nodes: Node objects of the API v1, one row an object. Whether a node is alive is in its lease; see lease_nodes';
+COMMENT ON COLUMN lease_node.name IS 'metadata.name, a DNS-1123 subdomain';
+COMMENT ON COLUMN lease_node.uid IS 'metadata.uid: the owner that the node''s lease refers to';
+COMMENT ON COLUMN lease_node.creation_timestamp IS 'metadata.creationTimestamp, whole seconds';
+COMMENT ON COLUMN lease_node.resource_version IS 'metadata.resourceVersion; lease_node_apply() and lease_node_register() move it';
+COMMENT ON COLUMN lease_node.labels IS 'metadata.labels, a JSON object of strings';
+COMMENT ON COLUMN lease_node.annotations IS 'metadata.annotations, a JSON object of strings';
+COMMENT ON COLUMN lease_node.metadata IS 'the other members of metadata, as they came';
+COMMENT ON COLUMN lease_node.unschedulable IS 'spec.unschedulable: true after kubectl cordon';
+COMMENT ON COLUMN lease_node.spec IS 'the other members of spec: taints, podCIDR, providerID ...';
+COMMENT ON COLUMN lease_node.status IS 'status: conditions, addresses, nodeInfo, capacity ...';
+COMMENT ON CONSTRAINT lease_node_pkey ON lease_node IS 'nodes have no namespace';
+COMMENT ON CONSTRAINT lease_node_name_check ON lease_node IS 'metadata.name: DNS-1123 subdomain, 253 bytes at most';
+COMMENT ON CONSTRAINT lease_node_creation_timestamp_check ON lease_node IS 'metadata.creationTimestamp is a time';
+COMMENT ON CONSTRAINT lease_node_labels_check ON lease_node IS 'metadata.labels: see lease_valid_labels()';
+COMMENT ON CONSTRAINT lease_node_annotations_check ON lease_node IS 'metadata.annotations: see lease_valid_annotations()';
+COMMENT ON CONSTRAINT lease_node_metadata_check ON lease_node IS 'metadata is a JSON object';
+COMMENT ON CONSTRAINT lease_node_spec_check ON lease_node IS 'spec is a JSON object';
+COMMENT ON CONSTRAINT lease_node_status_check ON lease_node IS 'status is a JSON object';
+
+SELECT pg_catalog.pg_extension_config_dump('lease_node', '');
+
+CREATE FUNCTION lease_node_heartbeat(
+	node text,
+	duration interval DEFAULT '40 s',
+	OUT renewed boolean,
+	OUT status text,
+	OUT holder_identity text,
+	OUT fencing_token bigint,
+	OUT expires_at timestamptz,
+	OUT expires_in interval)
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_node_heartbeat(text, interval) IS
+'The heartbeat of a node, as kubelet sends it every 10 s: renews the lease of the node''s name in namespace kube-node-lease, which the node holds; makes it when it is missing, with duration, and without acquire_time and lease_transitions. Never waits.
+Only renew_time moves. A lease that has expired is renewed as well, under the same fencing token: there is no election among kubelets, and the token shows that nobody else has held it. If the lease has no owner reference and the node is registered, as far as the caller may see that in lease_node, the lease gets one.
+status: renewed, acquired (made, or taken because nobody held it: a new fencing token); or with renewed false held (somebody else holds it), reserved (kept back for somebody else), busy (could not tell: another transaction has the row locked).
+Errors: as lease_acquire().';
+
+CREATE FUNCTION lease_node_heartbeats(
+	nodes text[],
+	duration interval DEFAULT '40 s')
+RETURNS TABLE (status text, leases bigint, name text)
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_node_heartbeats(text[], interval) IS
+'Heartbeats of many nodes in one statement; takes the row locks in the order of the names and never waits, so that two calls cannot deadlock.
+The first rows are (renewed, how many, NULL) and (acquired, how many, NULL); then follows one row with the reason for every node whose heartbeat was not written, with the statuses of lease_node_heartbeat().
+Errors: as lease_node_heartbeat(); also 22004 for a NULL among nodes, 2202E for nodes with more than one dimension.';
+
+CREATE FUNCTION lease_node_apply(node jsonb) RETURNS text
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_node_apply(jsonb) IS
+'Registers a node, or writes anew all that is known of it, from its Node object (apiVersion v1) as kubectl get node -o json prints it. A uid, a creationTimestamp and a resourceVersion that are missing are made or stay as they were. Never waits.
+Result: registered, updated, or busy (another transaction is just writing it).
+Errors: 22004, 22023, 42602, 42622, 22P02, 23514 for what is no valid Node, 42501 not permitted, 25006 read-only transaction or standby, 40001 as lease_acquire().';
+
+CREATE FUNCTION lease_node_register(
+	name text,
+	labels jsonb DEFAULT NULL,
+	annotations jsonb DEFAULT NULL,
+	unschedulable boolean DEFAULT NULL,
+	spec jsonb DEFAULT NULL,
+	status jsonb DEFAULT NULL)
+RETURNS text
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_node_register(text, jsonb, jsonb, boolean, jsonb, jsonb) IS
+'Registers a node, or writes anew what is known of it, as lease_node_apply() does, from its parts. Result and errors: as lease_node_apply().';
+
+CREATE FUNCTION lease_node_remove(name text) RETURNS text
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_node_remove(text) IS
+'Removes a registered node, and its lease in kube-node-lease if the node is the lease''s only owner, both or none. Should the node send heartbeats all the same, it gets a lease without owner. Never waits.
+Result: removed, missing (not registered), or busy (another transaction has the node or its lease locked: nothing was removed).
+Errors: 42501 without SELECT, UPDATE and DELETE on both tables, 22004, 22023, 42602, 42622, 25006, 40001 as lease_acquire().';
+
+CREATE FUNCTION lease_node_object(node lease_node) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN jsonb_build_object('apiVersion', 'v1', 'kind', 'Node')
+	|| jsonb_build_object('metadata', coalesce((node).metadata, '{}')
+		|| jsonb_build_object(
+			'name', (node).name,
+			'uid', (node).uid,
+			'creationTimestamp', to_char((node).creation_timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+			'resourceVersion', (node).resource_version::text)
+		|| CASE WHEN (node).labels IS NULL THEN '{}' ELSE jsonb_build_object('labels', (node).labels) END
+		|| CASE WHEN (node).annotations IS NULL THEN '{}' ELSE jsonb_build_object('annotations', (node).annotations) END)
+	|| CASE WHEN (node).spec IS NULL AND (node).unschedulable IS NULL THEN '{}'
+		ELSE jsonb_build_object('spec', coalesce((node).spec, '{}')
+			|| CASE WHEN (node).unschedulable IS NULL THEN '{}' ELSE jsonb_build_object('unschedulable', (node).unschedulable) END) END
+	|| CASE WHEN (node).status IS NULL THEN '{}' ELSE jsonb_build_object('status', (node).status) END;
+COMMENT ON FUNCTION lease_node_object(lease_node) IS
+'A row of lease_node as the Node object of the API: SELECT lease_node_object(n) FROM lease_node n.';
+
+CREATE FUNCTION lease_node_object(name text) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (SELECT lease_node_object(n) FROM lease_node n WHERE n.name = lease_node_object.name);
+COMMENT ON FUNCTION lease_node_object(text) IS
+'The Node object of a registered node, as lease_node_apply() got it; NULL if it is not registered.';
+
+CREATE FUNCTION lease_node_posted(
+	status jsonb,
+	OUT ready text,
+	OUT last_heartbeat timestamptz,
+	OUT since timestamptz)
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_node_posted(jsonb) IS
+'The condition Ready in the status of a Node: its status (True, False, Unknown), lastHeartbeatTime and lastTransitionTime; NULL what is not there, or no time.';
+
+CREATE FUNCTION lease_node_status(
+	created timestamptz,
+	ready text,
+	last_heartbeat timestamptz,
+	at timestamptz DEFAULT clock_timestamp())
+RETURNS text
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_node_status(timestamptz, text, timestamptz, timestamptz) IS
+'The status of a node by the rule of Kubernetes'' node lifecycle controller: Unknown if nothing was heard of it for longer than lease.node_monitor_grace_period, or if it was never heard of and created longer ago than lease.node_startup_grace_period; else what its condition Ready says: Ready (also if it posted none), NotReady or Unknown; NotReady if it was never heard of but is new.
+ready: the condition''s status, NULL if none was posted. last_heartbeat: the greater of the lease''s renew_time and the condition''s lastHeartbeatTime.';
+
+CREATE FUNCTION lease_node_status_since(
+	created timestamptz,
+	ready text,
+	last_heartbeat timestamptz,
+	posted_since timestamptz,
+	beating_since timestamptz,
+	at timestamptz DEFAULT clock_timestamp())
+RETURNS timestamptz
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_node_status_since(timestamptz, text, timestamptz, timestamptz, timestamptz, timestamptz) IS
+'Since when lease_node_status() says what it says. Exact for a node that has fallen silent; otherwise the time of the posted condition, or of the first heartbeat where none was posted, because a silence that is over has left no trace.';
+
+CREATE VIEW lease_nodes WITH (security_invoker = true) AS
+SELECT coalesce(n.name, l.name) AS name,
+	   lease_node_status(k.created, p.ready, k.last_heartbeat, c.now) AS status,
+	   k.last_heartbeat,
+	   lease_node_status_since(k.created, p.ready, k.last_heartbeat, p.since, least(l.held_since, l.renew_time), c.now) AS since,
+	   n.unschedulable IS NOT TRUE AS schedulable,
+	   n.name IS NOT NULL AS registered,
+	   p.ready AS posted_ready,
+	   l.renew_time,
+	   k.created AS creation_timestamp,
+	   n.labels
+FROM lease_node n
+FULL JOIN (SELECT * FROM lease WHERE namespace = 'kube-node-lease') l ON l.name = n.name
+CROSS JOIN LATERAL (SELECT clock_timestamp() AS now) c
+LEFT JOIN LATERAL lease_node_posted(n.status) p ON true
+CROSS JOIN LATERAL (SELECT coalesce(n.creation_timestamp, l.creation_timestamp) AS created,
+	greatest(l.renew_time, p.last_heartbeat) AS last_heartbeat) k;
+
+COMMENT ON VIEW lease_nodes IS
+'which nodes are alive: one row for each registered node and each lease in kube-node-lease, by the rule of lease_node_status()';
+COMMENT ON COLUMN lease_nodes.name IS 'name of the node';
+COMMENT ON COLUMN lease_nodes.status IS 'Ready, NotReady (it says so itself, or is new and was not heard of yet), or Unknown (silent for too long)';
+COMMENT ON COLUMN lease_nodes.last_heartbeat IS 'when it was last heard of: the greater of its lease''s renew_time and what its condition Ready says; NULL: never';
+COMMENT ON COLUMN lease_nodes.since IS 'since when it has this status, as far as that can be told: see lease_node_status_since()';
+COMMENT ON COLUMN lease_nodes.schedulable IS 'false if it is cordoned: spec.unschedulable';
+COMMENT ON COLUMN lease_nodes.registered IS 'is there a Node object, in lease_node?';
+COMMENT ON COLUMN lease_nodes.posted_ready IS 'status of its condition Ready; NULL if none was posted';
+COMMENT ON COLUMN lease_nodes.renew_time IS 'when its lease was last renewed; NULL if it has none';
+COMMENT ON COLUMN lease_nodes.creation_timestamp IS 'when the node was registered, or else its lease made';
+COMMENT ON COLUMN lease_nodes.labels IS 'labels of the node';
+
+CREATE FUNCTION lease_node_roles(labels jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN coalesce((
+	SELECT string_agg(DISTINCT r.role COLLATE "C", ',' ORDER BY r.role COLLATE "C")
+	FROM jsonb_each_text(labels) AS e (key, value)
+	CROSS JOIN LATERAL (SELECT CASE
+		WHEN starts_with(e.key, 'node-role.kubernetes.io/') THEN substr(e.key, length('node-role.kubernetes.io/') + 1)
+		WHEN e.key = 'kubernetes.io/role' THEN e.value END AS role) r
+	WHERE r.role <> ''), '<none>');
+COMMENT ON FUNCTION lease_node_roles(jsonb) IS
+'kubectl''s column ROLES: from the labels node-role.kubernetes.io/ROLE and kubernetes.io/role=ROLE of a node.';
+
+CREATE FUNCTION lease_node_kubectl_status(
+	ready text,
+	unschedulable boolean,
+	renew_time timestamptz,
+	last_heartbeat timestamptz,
+	at timestamptz DEFAULT clock_timestamp())
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE
+		WHEN renew_time IS NOT NULL AND lease_node_status(NULL, NULL, greatest(renew_time, last_heartbeat), at) = 'Unknown' THEN 'NotReady'
+		WHEN ready = 'True' OR ready IS NULL AND renew_time IS NOT NULL THEN 'Ready'
+		WHEN ready IS NULL THEN 'Unknown'
+		ELSE 'NotReady'
+	END || CASE WHEN unschedulable THEN ',SchedulingDisabled' ELSE '' END;
+COMMENT ON FUNCTION lease_node_kubectl_status(text, boolean, timestamptz, timestamptz, timestamptz) IS
+'kubectl''s column STATUS. ready and last_heartbeat: status and lastHeartbeatTime of the condition Ready that was posted, NULL if none was; renew_time: of the node''s lease, NULL if it has none.
+A node without a lease is what it posted, Unknown if that is nothing. A node with one is NotReady as soon as it is silent, as the node lifecycle controller would have written into its conditions by then; else what it posted, or Ready.';
+
+CREATE VIEW kubectl_get_nodes WITH (security_invoker = true) AS
+SELECT n.name,
+	   lease_node_kubectl_status(p.ready, n.unschedulable, l.renew_time, p.last_heartbeat) AS status,
+	   lease_node_roles(n.labels) AS roles,
+	   lease_age(n.creation_timestamp) AS age,
+	   coalesce(n.status #>> '{nodeInfo,kubeletVersion}', '') AS version,
+	   coalesce(jsonb_path_query_first(n.status, '$.addresses[*] ? (@.type == "InternalIP").address') #>> '{}', '<none>') AS internal_ip,
+	   coalesce(jsonb_path_query_first(n.status, '$.addresses[*] ? (@.type == "ExternalIP").address') #>> '{}', '<none>') AS external_ip,
+	   coalesce(nullif(n.status #>> '{nodeInfo,osImage}', ''), '<unknown>') AS os_image,
+	   coalesce(nullif(n.status #>> '{nodeInfo,kernelVersion}', ''), '<unknown>') AS kernel_version,
+	   coalesce(nullif(n.status #>> '{nodeInfo,containerRuntimeVersion}', ''), '<unknown>') AS container_runtime,
+	   n.creation_timestamp,
+	   greatest(l.renew_time, p.last_heartbeat) AS last_heartbeat,
+	   n.unschedulable IS NOT TRUE AS schedulable,
+	   n.labels
+FROM lease_node n
+LEFT JOIN lease l ON l.namespace = 'kube-node-lease' AND l.name = n.name
+LEFT JOIN LATERAL lease_node_posted(n.status) p ON true
+ORDER BY n.name COLLATE "C";
+
+COMMENT ON VIEW kubectl_get_nodes IS
+'what kubectl get nodes -o wide prints of the registered nodes, in its order, and more to filter on';
+COMMENT ON COLUMN kubectl_get_nodes.name IS 'column NAME of kubectl';
+COMMENT ON COLUMN kubectl_get_nodes.status IS 'column STATUS of kubectl: see lease_node_kubectl_status()';
+COMMENT ON COLUMN kubectl_get_nodes.roles IS 'column ROLES of kubectl: see lease_node_roles()';
+COMMENT ON COLUMN kubectl_get_nodes.age IS 'column AGE of kubectl: since creation';
+COMMENT ON COLUMN kubectl_get_nodes.version IS 'column VERSION of kubectl: status.nodeInfo.kubeletVersion';
+COMMENT ON COLUMN kubectl_get_nodes.internal_ip IS 'column INTERNAL-IP of kubectl -o wide';
+COMMENT ON COLUMN kubectl_get_nodes.external_ip IS 'column EXTERNAL-IP of kubectl -o wide';
+COMMENT ON COLUMN kubectl_get_nodes.os_image IS 'column OS-IMAGE of kubectl -o wide';
+COMMENT ON COLUMN kubectl_get_nodes.kernel_version IS 'column KERNEL-VERSION of kubectl -o wide';
+COMMENT ON COLUMN kubectl_get_nodes.container_runtime IS 'column CONTAINER-RUNTIME of kubectl -o wide';
+COMMENT ON COLUMN kubectl_get_nodes.creation_timestamp IS 'when the node was created';
+COMMENT ON COLUMN kubectl_get_nodes.last_heartbeat IS 'when it was last heard of, as in lease_nodes';
+COMMENT ON COLUMN kubectl_get_nodes.schedulable IS 'false if it is cordoned';
+COMMENT ON COLUMN kubectl_get_nodes.labels IS 'labels of the node';
+
+-- ---------------------------------------------------------------------------
+-- API servers
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION lease_apiserver_name(hostname text) RETURNS text
+LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_apiserver_name(text) IS
+'Name of the identity lease of the kube-apiserver on a host: kube-apiserver- and the first 16 bytes of the SHA-256 of hostname in lower-case base32 without padding, as in Kubernetes 1.26; with lease.apiserver_identity = 1.27, apiserver- and the hash of later versions (APIServerID).';
+
+CREATE FUNCTION lease_apiserver_heartbeat(
+	hostname text,
+	instance uuid,
+	OUT renewed boolean,
+	OUT status text,
+	OUT holder_identity text,
+	OUT fencing_token bigint,
+	OUT expires_at timestamptz,
+	OUT expires_in interval)
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_apiserver_heartbeat(text, uuid) IS
+'The heartbeat of an API server, every 10 s: renews the identity lease of its host in namespace kube-system, or makes it: name lease_apiserver_name(hostname), holder NAME_INSTANCE, 3600 s, labels as in Kubernetes 1.26 (k8s.io/component=kube-apiserver, kubernetes.io/hostname), or as lease.apiserver_identity says, without acquire_time and lease_transitions. Labels that were taken away or changed are set again. Never waits.
+instance: a UUID that the process made when it started. A new instance on the same host takes over the lease from the one before, valid or not: same object, new holder, new fencing token. The one before then hears held, as long as the lease is valid.
+status: renewed, acquired (made, or taken over); or with renewed false held (this instance was replaced), reserved, busy (could not tell: another transaction has the row locked).
+Errors: 42622 hostname over 63 bytes and 42602 one that cannot be a label''s value; else as lease_acquire().';
+
+CREATE VIEW lease_apiservers WITH (security_invoker = true) AS
+SELECT l.name,
+	   l.labels ->> 'kubernetes.io/hostname' AS hostname,
+	   CASE WHEN l.holder_identity ~ '_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN right(l.holder_identity, 36)::uuid END AS instance,
+	   coalesce(e.expires_at > clock_timestamp(), false) AS live,
+	   l.renew_time AS last_renewal,
+	   e.expires_at,
+	   l.holder_identity,
+	   l.fencing_token,
+	   l.creation_timestamp
+FROM lease l
+CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds) AS expires_at) e
+WHERE l.namespace = 'kube-system'
+	AND (l.labels @> '{"k8s.io/component": "kube-apiserver"}' OR l.labels @> '{"apiserver.kubernetes.io/identity": "kube-apiserver"}')
+ORDER BY l.name;
+
+COMMENT ON VIEW lease_apiservers IS
+'identity leases of API servers, with the labels of Kubernetes 1.26 or of later versions: SELECT count(*) FROM lease_apiservers WHERE live';
+COMMENT ON COLUMN lease_apiservers.name IS 'name of the lease';
+COMMENT ON COLUMN lease_apiservers.hostname IS 'the host, from the label kubernetes.io/hostname';
+COMMENT ON COLUMN lease_apiservers.instance IS 'the process, from holder_identity; NULL if that does not end with a UUID';
+COMMENT ON COLUMN lease_apiservers.live IS 'is the lease valid?';
+COMMENT ON COLUMN lease_apiservers.last_renewal IS 'when it last sent a heartbeat';
+COMMENT ON COLUMN lease_apiservers.expires_at IS 'when the lease expires; lease_gc() may delete it from then on';
+COMMENT ON COLUMN lease_apiservers.holder_identity IS 'holder of the lease: its name, "_", and the instance';
+COMMENT ON COLUMN lease_apiservers.fencing_token IS 'changes when another instance takes over';
+COMMENT ON COLUMN lease_apiservers.creation_timestamp IS 'when the lease was made; an instance that takes over does not change it';

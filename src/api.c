@@ -3,7 +3,7 @@
  *		The SQL functions that acquire, renew, release and ask.
  *
  * Each checks its arguments, calls one function of election.c, and forms the
- * result.  What the statuses are called is decided here and nowhere else.
+ * result.
  */
 #include "postgres.h"
 
@@ -29,87 +29,6 @@ PG_FUNCTION_INFO_V1(lease_handover);
 PG_FUNCTION_INFO_V1(lease_holder);
 PG_FUNCTION_INFO_V1(lease_is_held);
 
-static const char *const status_names[] = {
-	[LEASE_ACQUIRED] = "acquired",
-	[LEASE_RENEWED] = "renewed",
-	[LEASE_RELEASED] = "released",
-	[LEASE_HANDED_OVER] = "handed_over",
-	[LEASE_HELD] = "held",
-	[LEASE_EXPIRED] = "expired",
-	[LEASE_FREE] = "free",
-	[LEASE_MISSING] = "missing",
-	[LEASE_RESERVED] = "reserved",
-	[LEASE_BUSY] = "busy",
-};
-
-/* A result column, in the order of the OUT arguments in lease.sql. */
-typedef struct ResultColumn
-{
-	const char *name;
-	Oid			type;
-} ResultColumn;
-
-#define MAX_RESULT_COLUMNS 7
-
-/*
- * The row type of a result.  It is made once a session: looking it up in the
- * catalogs would be a noticeable part of a renewal.
- */
-static TupleDesc
-result_type(TupleDesc *cache, const ResultColumn *columns, int ncolumns)
-{
-	MemoryContext old;
-	TupleDesc	tupdesc;
-
-	if (*cache != NULL)
-		return *cache;
-
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	tupdesc = CreateTemplateTupleDesc(ncolumns);
-	for (int i = 0; i < ncolumns; i++)
-		TupleDescInitEntry(tupdesc, i + 1, columns[i].name, columns[i].type, -1, 0);
-	*cache = BlessTupleDesc(tupdesc);
-	MemoryContextSwitchTo(old);
-	return *cache;
-}
-
-static Datum
-form_result(TupleDesc tupdesc, Datum *values, bool *nulls)
-{
-	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
-}
-
-static text *
-status_text(LeaseStatus status)
-{
-	return cstring_to_text(status_names[status]);
-}
-
-/*
- * Time left at this moment; NULL if there is no end.
- */
-static Datum
-expires_in(TimestampTz expires_at, TimestampTz now, bool *isnull)
-{
-	Interval   *left = palloc0(sizeof(Interval));
-
-	*isnull = TIMESTAMP_NOT_FINITE(expires_at);
-	if (!*isnull)
-		left->time = expires_at - now;
-	return IntervalPGetDatum(left);
-}
-
-/* An interval that must not be null. */
-static const Interval *
-get_interval_arg(FunctionCallInfo fcinfo, int n, const char *what)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", what)));
-	return PG_GETARG_INTERVAL_P(n);
-}
-
 static LeaseTerms
 get_terms_args(FunctionCallInfo fcinfo, int holder, int duration,
 			   int hold_at_least, int lock_delay)
@@ -118,12 +37,12 @@ get_terms_args(FunctionCallInfo fcinfo, int holder, int duration,
 
 	terms.holder = lease_arg_holder(fcinfo, holder);
 	terms.duration_seconds =
-		lease_ttl_duration(get_interval_arg(fcinfo, duration, "lease duration"));
+		lease_ttl_duration(lease_arg_interval(fcinfo, duration, "lease duration"));
 	terms.hold_at_least =
-		lease_ttl_microseconds(get_interval_arg(fcinfo, hold_at_least, "minimum hold time"),
+		lease_ttl_microseconds(lease_arg_interval(fcinfo, hold_at_least, "minimum hold time"),
 							   "minimum hold time");
 	terms.lock_delay_seconds =
-		lease_ttl_seconds(get_interval_arg(fcinfo, lock_delay, "lock delay"), "lock delay");
+		lease_ttl_seconds(lease_arg_interval(fcinfo, lock_delay, "lock delay"), "lock delay");
 	return terms;
 }
 
@@ -143,7 +62,7 @@ get_acquire_args(FunctionCallInfo fcinfo)
 
 	args.key = lease_arg_key(fcinfo, 0, 3);
 	args.terms = get_terms_args(fcinfo, 1, 2, 5, 6);
-	args.wait = lease_ttl_microseconds(get_interval_arg(fcinfo, 4, "wait"), "wait");
+	args.wait = lease_ttl_microseconds(lease_arg_interval(fcinfo, 4, "wait"), "wait");
 	if (PG_ARGISNULL(7))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -185,7 +104,7 @@ acquire(FunctionCallInfo fcinfo, const AcquireArgs *args, bool atomic,
 Datum
 lease_acquire(PG_FUNCTION_ARGS)
 {
-	static const ResultColumn columns[] = {
+	static const LeaseResultColumn columns[] = {
 		{"acquired", BOOLOID},
 		{"status", TEXTOID},
 		{"holder_identity", TEXTOID},
@@ -209,7 +128,7 @@ lease_acquire(PG_FUNCTION_ARGS)
 
 	acquired = status == LEASE_ACQUIRED || status == LEASE_RENEWED;
 	values[0] = BoolGetDatum(acquired);
-	values[1] = PointerGetDatum(status_text(status));
+	values[1] = PointerGetDatum(lease_status_text(status));
 	if (status == LEASE_BUSY)
 		memset(&nulls[2], true, lengthof(columns) - 2);
 	else
@@ -222,11 +141,11 @@ lease_acquire(PG_FUNCTION_ARGS)
 		nulls[3] = !acquired;
 		values[3] = Int64GetDatum(row.fencing_token);
 		values[4] = TimestampTzGetDatum(expires_at);
-		values[5] = expires_in(expires_at, now, &nulls[5]);
+		values[5] = lease_result_expires_in(expires_at, now, &nulls[5]);
 		nulls[6] = row.lease_transitions == LEASE_NO_TRANSITIONS;
 		values[6] = Int32GetDatum(row.lease_transitions);
 	}
-	return form_result(result_type(&tupdesc, columns, lengthof(columns)), values, nulls);
+	return lease_result_form(lease_result_type(&tupdesc, columns, lengthof(columns)), values, nulls);
 }
 
 /*
@@ -253,15 +172,6 @@ lease_await(PG_FUNCTION_ARGS)
 Datum
 lease_renew(PG_FUNCTION_ARGS)
 {
-	static const ResultColumn columns[] = {
-		{"renewed", BOOLOID},
-		{"status", TEXTOID},
-		{"holder_identity", TEXTOID},
-		{"fencing_token", INT8OID},
-		{"expires_at", TIMESTAMPTZOID},
-		{"expires_in", INTERVALOID},
-	};
-	static TupleDesc tupdesc = NULL;
 	LeaseKey	key = lease_arg_key(fcinfo, 0, 2);
 	text	   *holder = lease_arg_holder(fcinfo, 1);
 	int64		token = lease_arg_token(fcinfo, 3);
@@ -269,9 +179,6 @@ lease_renew(PG_FUNCTION_ARGS)
 	LeaseStatus status;
 	LeaseRow	row;
 	TimestampTz now;
-	TimestampTz expires_at;
-	Datum		values[lengthof(columns)];
-	bool		nulls[lengthof(columns)] = {false};
 
 	lease_require_writable("lease_renew()");
 
@@ -279,22 +186,7 @@ lease_renew(PG_FUNCTION_ARGS)
 	status = lease_election_renew(store, &key, holder, token, &row, &now);
 	lease_store_close(store);
 
-	values[0] = BoolGetDatum(status == LEASE_RENEWED);
-	values[1] = PointerGetDatum(status_text(status));
-	if (status == LEASE_BUSY || status == LEASE_MISSING)
-		memset(&nulls[2], true, lengthof(columns) - 2);
-	else
-	{
-		expires_at = lease_ttl_expires_at(&row);
-		nulls[2] = row.holder_identity == NULL;
-		values[2] = PointerGetDatum(row.holder_identity);
-		nulls[3] = status != LEASE_RENEWED;
-		values[3] = Int64GetDatum(row.fencing_token);
-		nulls[4] = expires_at == LEASE_NO_TIME;
-		values[4] = TimestampTzGetDatum(expires_at);
-		values[5] = expires_in(expires_at, now, &nulls[5]);
-	}
-	return form_result(result_type(&tupdesc, columns, lengthof(columns)), values, nulls);
+	return lease_result_renewal(status, &row, now);
 }
 
 /*
@@ -307,12 +199,12 @@ form_given_up(TupleDesc tupdesc, bool given_up, LeaseStatus status, const LeaseR
 		row->holder_identity != NULL;
 	Datum		values[] = {
 		BoolGetDatum(given_up),
-		PointerGetDatum(status_text(status)),
+		PointerGetDatum(lease_status_text(status)),
 		PointerGetDatum(known ? row->holder_identity : NULL),
 	};
 	bool		nulls[] = {false, false, !known};
 
-	return form_result(tupdesc, values, nulls);
+	return lease_result_form(tupdesc, values, nulls);
 }
 
 /*
@@ -321,7 +213,7 @@ form_given_up(TupleDesc tupdesc, bool given_up, LeaseStatus status, const LeaseR
 Datum
 lease_release(PG_FUNCTION_ARGS)
 {
-	static const ResultColumn columns[] = {
+	static const LeaseResultColumn columns[] = {
 		{"released", BOOLOID},
 		{"status", TEXTOID},
 		{"holder_identity", TEXTOID},
@@ -340,7 +232,7 @@ lease_release(PG_FUNCTION_ARGS)
 	status = lease_election_release(store, &key, holder, token, LEASE_ON_RELEASE, &row);
 	lease_store_close(store);
 
-	return form_given_up(result_type(&tupdesc, columns, lengthof(columns)),
+	return form_given_up(lease_result_type(&tupdesc, columns, lengthof(columns)),
 						 status == LEASE_RELEASED, status, &row);
 }
 
@@ -350,7 +242,7 @@ lease_release(PG_FUNCTION_ARGS)
 Datum
 lease_handover(PG_FUNCTION_ARGS)
 {
-	static const ResultColumn columns[] = {
+	static const LeaseResultColumn columns[] = {
 		{"handed_over", BOOLOID},
 		{"status", TEXTOID},
 		{"holder_identity", TEXTOID},
@@ -360,7 +252,7 @@ lease_handover(PG_FUNCTION_ARGS)
 	text	   *holder = lease_arg_holder(fcinfo, 1);
 	text	   *successor = lease_arg_holder(fcinfo, 2);
 	int64		token = lease_arg_token(fcinfo, 4);
-	int64		reserve = lease_ttl_microseconds(get_interval_arg(fcinfo, 5, "reserve"),
+	int64		reserve = lease_ttl_microseconds(lease_arg_interval(fcinfo, 5, "reserve"),
 												 "reserve");
 	LeaseStore *store;
 	LeaseStatus status;
@@ -376,78 +268,8 @@ lease_handover(PG_FUNCTION_ARGS)
 	status = lease_election_handover(store, &key, holder, token, successor, reserve, &row);
 	lease_store_close(store);
 
-	return form_given_up(result_type(&tupdesc, columns, lengthof(columns)),
+	return form_given_up(lease_result_type(&tupdesc, columns, lengthof(columns)),
 						 status == LEASE_HANDED_OVER, status, &row);
-}
-
-static int
-compare_texts(const text *x, const text *y)
-{
-	int			xlen = VARSIZE_ANY_EXHDR(x);
-	int			ylen = VARSIZE_ANY_EXHDR(y);
-	int			result = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), Min(xlen, ylen));
-
-	return result != 0 ? result : (xlen > ylen) - (xlen < ylen);
-}
-
-static int
-compare_names(const void *a, const void *b)
-{
-	return compare_texts(((const LeaseKey *) a)->name, ((const LeaseKey *) b)->name);
-}
-
-/*
- * The leases whose names are in an array, checked, in the order of the primary
- * key, each once.
- */
-static int
-get_names_arg(FunctionCallInfo fcinfo, int n, text *namespace, LeaseKey **keys)
-{
-	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(n);
-	Datum	   *elements;
-	bool	   *nulls;
-	int			count;
-	int			unique = 0;
-
-	if (ARR_NDIM(array) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				 errmsg("array of lease names must have one dimension")));
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
-	*keys = palloc(Max(count, 1) * sizeof(LeaseKey));
-	for (int i = 0; i < count; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("lease name must not be null")));
-		(*keys)[i].namespace = namespace;
-		(*keys)[i].name = DatumGetTextPP(elements[i]);
-		lease_validate_name((*keys)[i].name);
-	}
-
-	qsort(*keys, count, sizeof(LeaseKey), compare_names);
-	for (int i = 0; i < count; i++)
-	{
-		if (i == 0 || !lease_text_equal((*keys)[i].name, (*keys)[unique - 1].name))
-			(*keys)[unique++] = (*keys)[i];
-	}
-	return unique;
-}
-
-/* One row of lease_renew_all(); name may be NULL. */
-static void
-put_count(ReturnSetInfo *rsinfo, LeaseStatus status, int64 count, text *name)
-{
-	Datum		values[] = {
-		PointerGetDatum(status_text(status)),
-		Int64GetDatum(count),
-		PointerGetDatum(name),
-	};
-	bool		nulls[] = {false, false, name == NULL};
-
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
 /*
@@ -496,7 +318,7 @@ lease_renew_all(PG_FUNCTION_ARGS)
 
 	lease_validate_namespace(namespace);
 	if (!PG_ARGISNULL(1))
-		count = get_names_arg(fcinfo, 1, namespace, &keys);
+		count = lease_arg_names(fcinfo, 1, namespace, &keys);
 	lease_require_writable("lease_renew_all()");
 	InitMaterializedSRF(fcinfo, 0);
 
@@ -515,11 +337,11 @@ lease_renew_all(PG_FUNCTION_ARGS)
 	renewed = renew_keys(store, holder, count, keys, statuses);
 	lease_store_close(store);
 
-	put_count(rsinfo, LEASE_RENEWED, renewed, NULL);
+	lease_result_put_count(rsinfo, LEASE_RENEWED, renewed, NULL);
 	for (int i = 0; i < count; i++)
 	{
 		if (statuses[i] != LEASE_RENEWED)
-			put_count(rsinfo, statuses[i], 1, keys[i].name);
+			lease_result_put_count(rsinfo, statuses[i], 1, keys[i].name);
 	}
 	return (Datum) 0;
 }

@@ -6,8 +6,11 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/timestamp.h"
 
 #include "lease.h"
 
@@ -73,4 +76,71 @@ lease_arg_token(FunctionCallInfo fcinfo, int n)
 				 errmsg("fencing token must be greater than zero"),
 				 errhint("Pass the fencing_token that lease_acquire() returned.")));
 	return token;
+}
+
+/* An interval that must not be null. */
+const Interval *
+lease_arg_interval(FunctionCallInfo fcinfo, int n, const char *what)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", what)));
+	return PG_GETARG_INTERVAL_P(n);
+}
+
+static int
+compare_texts(const text *x, const text *y)
+{
+	int			xlen = VARSIZE_ANY_EXHDR(x);
+	int			ylen = VARSIZE_ANY_EXHDR(y);
+	int			result = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), Min(xlen, ylen));
+
+	return result != 0 ? result : (xlen > ylen) - (xlen < ylen);
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return compare_texts(((const LeaseKey *) a)->name, ((const LeaseKey *) b)->name);
+}
+
+/*
+ * The leases whose names are in an array, checked, in the order of the primary
+ * key, each once.
+ */
+int
+lease_arg_names(FunctionCallInfo fcinfo, int n, text *namespace, LeaseKey **keys)
+{
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(n);
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+	int			unique = 0;
+
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("array of lease names must have one dimension")));
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	*keys = palloc(Max(count, 1) * sizeof(LeaseKey));
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("lease name must not be null")));
+		(*keys)[i].namespace = namespace;
+		(*keys)[i].name = DatumGetTextPP(elements[i]);
+		lease_validate_name((*keys)[i].name);
+	}
+
+	qsort(*keys, count, sizeof(LeaseKey), compare_names);
+	for (int i = 0; i < count; i++)
+	{
+		if (i == 0 || !lease_text_equal((*keys)[i].name, (*keys)[unique - 1].name))
+			(*keys)[unique++] = (*keys)[i];
+	}
+	return unique;
 }

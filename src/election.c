@@ -163,7 +163,7 @@ create(LeaseStore *store, const LeaseKey *key, const LeaseTerms *terms,
 	begin_holding(row, terms, now);
 	row->acquire_time = now;
 	row->lease_transitions = 0;
-	return lease_store_insert(store, key, row);
+	return lease_store_insert(store, key, row, NULL);
 }
 
 /*
@@ -393,6 +393,175 @@ lease_election_guard(LeaseStore *store, const LeaseKey *key, int64 token,
 		if (!lease_store_read(store, key, row))
 			return LEASE_MISSING;
 		return check_mine(row, NULL, token, true, now);
+	}
+	return LEASE_BUSY;
+}
+
+/*
+ * May this heartbeat renew the lease, or make the lease its holder's?
+ * LEASE_RENEWED and LEASE_ACQUIRED stand for yes; else the reason.
+ *
+ * Its own lease is renewed also when it has expired, as Kubernetes' lease
+ * controller does, which knows no election.  That is not a new holding: the
+ * token stays, so nobody else can have held the lease since it ran out, and
+ * whatever was written under that token before and will be after is the same
+ * holder's.  In the history it is one holding, with a gap that nothing records.
+ */
+static LeaseStatus
+check_heartbeat(const LeaseKey *key, const LeaseHeartbeat *beat, const LeaseRow *row,
+				TimestampTz now)
+{
+	LeaseStatus status;
+
+	if (is_held_by(row, beat->terms.holder))
+		return LEASE_RENEWED;
+
+	status = check_free(row, beat->terms.holder, now);
+	if (status == LEASE_HELD && beat->take_over != NULL)
+		status = beat->take_over(beat->funcid, key, beat->terms.holder);
+	return status;
+}
+
+/*
+ * What the version read last lacks of the metadata that a heartbeat sees to;
+ * made: there is none yet.
+ */
+static LeaseMetadata
+missing_metadata(LeaseStore *store, const LeaseKey *key, const LeaseHeartbeat *beat,
+				 bool made)
+{
+	LeaseMetadata missing = {NULL, NULL};
+	bool		no_labels = true;
+	bool		no_owner = true;
+
+	if (beat->labels == NULL && beat->find_owner == NULL)
+		return missing;
+	if (!made)
+		lease_store_missing_metadata(store, beat->labels, &no_labels, &no_owner);
+	if (no_labels)
+		missing.labels = beat->labels;
+	if (no_owner && beat->find_owner != NULL)
+		missing.owner_references = beat->find_owner(beat->funcid, key);
+	return missing;
+}
+
+/*
+ * Writes a heartbeat to a locked row.  What is the holder's already gets a new
+ * renew_time and nothing else; acquire_time and lease_transitions stay anyway.
+ */
+static void
+write_heartbeat(LeaseStore *store, const LeaseKey *key, const LeaseHeartbeat *beat,
+				const LeaseMetadata *missing, LeaseStatus status,
+				LeaseRow *row, TimestampTz now)
+{
+	if (status == LEASE_ACQUIRED)
+	{
+		begin_holding(row, &beat->terms, now);
+		row->fencing_token = lease_store_issue_token(store, row->fencing_token);
+		lease_store_update(store, key, row, LEASE_ON_TAKEOVER);
+	}
+	else
+		extend(store, key, row,
+			   row->lease_duration_seconds == LEASE_NO_DURATION ?
+			   beat->terms.duration_seconds : row->lease_duration_seconds, now);
+
+	if (missing->labels != NULL || missing->owner_references != NULL)
+		lease_store_add_metadata(store, key, missing);
+}
+
+/*
+ * Makes the object of a heartbeat.  Kubernetes' lease controller leaves
+ * acquireTime and leaseTransitions out.
+ */
+static LeaseLockResult
+create_for_heartbeat(LeaseStore *store, const LeaseKey *key, const LeaseHeartbeat *beat,
+					 const LeaseMetadata *metadata, LeaseRow *row, TimestampTz now)
+{
+	begin_holding(row, &beat->terms, now);
+	row->acquire_time = LEASE_NO_TIME;
+	row->lease_transitions = LEASE_NO_TRANSITIONS;
+	return lease_store_insert(store, key, row, metadata);
+}
+
+/*
+ * Renews the lease of whoever sends a heartbeat, or makes it: the rules of
+ * Kubernetes' lease controller, which kubelet and API server use.  A lease that
+ * nobody holds becomes the sender's.  row and now are what the decision was
+ * made on; row is not set with LEASE_BUSY.
+ */
+LeaseStatus
+lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
+						 const LeaseHeartbeat *beat, LeaseRow *row, TimestampTz *now)
+{
+	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
+	{
+		LeaseMetadata missing;
+		LeaseLockResult result;
+		LeaseStatus wanted;
+		LeaseStatus status;
+
+		*now = GetCurrentTimestamp();
+		wanted = lease_store_read(store, key, row) ?
+			check_heartbeat(key, beat, row, *now) : LEASE_MISSING;
+		if (wanted == LEASE_HELD || wanted == LEASE_RESERVED || wanted == LEASE_BUSY)
+			return wanted;
+
+		missing = missing_metadata(store, key, beat, wanted == LEASE_MISSING);
+		if (wanted == LEASE_MISSING)
+		{
+			*now = GetCurrentTimestamp();
+			result = create_for_heartbeat(store, key, beat, &missing, row, *now);
+			if (result == LEASE_LOCK_OK)
+				return LEASE_ACQUIRED;
+		}
+		else
+			result = lease_store_lock(store, key,
+									  wanted == LEASE_RENEWED ? LockTupleNoKeyExclusive : LockTupleExclusive,
+									  row);
+		if (result == LEASE_LOCK_BUSY)
+			return LEASE_BUSY;
+		if (result == LEASE_LOCK_STALE)
+			continue;
+
+		*now = GetCurrentTimestamp();
+		status = check_heartbeat(key, beat, row, *now);
+		if (status == LEASE_ACQUIRED && wanted != LEASE_ACQUIRED)
+			continue;			/* that takes the stronger lock */
+		if (status == LEASE_ACQUIRED || status == LEASE_RENEWED)
+			write_heartbeat(store, key, beat, &missing, status, row, *now);
+		return status;
+	}
+	return LEASE_BUSY;
+}
+
+/*
+ * Deletes the lease, valid or not, if it has this owner and no other.
+ * LEASE_RELEASED stands for yes, LEASE_HELD for another owner.
+ */
+LeaseStatus
+lease_election_delete_of_owner(LeaseStore *store, const LeaseKey *key, Jsonb *owner)
+{
+	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
+	{
+		LeaseLockResult result;
+		LeaseRow	row;
+
+		if (!lease_store_read(store, key, &row))
+			return LEASE_MISSING;
+		if (!lease_store_is_owned_by(store, key, owner))
+			return LEASE_HELD;
+
+		result = lease_store_lock(store, key, LockTupleExclusive, &row);
+		if (result == LEASE_LOCK_BUSY)
+			return LEASE_BUSY;
+		if (result == LEASE_LOCK_STALE)
+			continue;
+
+		/* It has not changed since it was read, but maybe since we asked. */
+		if (!lease_store_is_owned_by(store, key, owner))
+			return LEASE_HELD;
+		lease_store_delete(store, key, LEASE_ON_DELETE);
+		return LEASE_RELEASED;
 	}
 	return LEASE_BUSY;
 }

@@ -85,3 +85,22 @@ lease_history_trim(Oid relid, int64 seconds)
 	lease_owner_end(caller);
 	return removed;
 }
+
+/*
+ * Has this holder held the lease before, and lost it, released it, or whatever?
+ * LEASE_HELD stands for yes, LEASE_MISSING for no, and LEASE_BUSY for DDL.
+ */
+LeaseStatus
+lease_history_has_holder(Oid relid, const LeaseKey *key, text *holder)
+{
+	LeaseIdentity caller;
+	bool		found;
+
+	if (!lease_history_lock(relid))
+		return LEASE_BUSY;
+
+	caller = lease_owner_begin(relid);
+	found = lease_sql_history_has_holder(get_namespace_name(get_rel_namespace(relid)), key, holder);
+	lease_owner_end(caller);
+	return found ? LEASE_HELD : LEASE_MISSING;
+}

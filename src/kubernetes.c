@@ -1,61 +1,16 @@
 /*
  * kubernetes.c
- *		Names and words of Kubernetes that people recognise.
+ *		Words of Kubernetes that people recognise.
  */
 #include "postgres.h"
 
 #include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "lease.h"
 
-#define APISERVER_PREFIX "apiserver-"
-#define HASH_BYTES 16			/* of the digest's 32 */
-
-PG_FUNCTION_INFO_V1(lease_apiserver_name);
 PG_FUNCTION_INFO_V1(lease_age);
-
-/*
- * RFC 4648 base32 in lower case without padding.
- */
-static char *
-base32(const unsigned char *bytes, int len)
-{
-	static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz234567";
-	char	   *result = palloc((len * 8 + 4) / 5 + 1);
-	char	   *out = result;
-	uint32		bits = 0;
-	int			nbits = 0;
-
-	for (int i = 0; i < len; i++)
-	{
-		bits = (bits << 8) | bytes[i];
-		for (nbits += 8; nbits >= 5; nbits -= 5)
-			*out++ = alphabet[(bits >> (nbits - 5)) & 31];
-	}
-	if (nbits > 0)
-		*out++ = alphabet[(bits << (5 - nbits)) & 31];
-	*out = '\0';
-	return result;
-}
-
-/*
- * SQL: lease_apiserver_name(hostname)
- */
-Datum
-lease_apiserver_name(PG_FUNCTION_ARGS)
-{
-	text	   *hostname = PG_GETARG_TEXT_PP(0);
-	bytea	   *digest;
-
-	/* text and bytea have the same layout */
-	digest = DatumGetByteaPP(DirectFunctionCall1(sha256_bytea, PointerGetDatum(hostname)));
-	PG_RETURN_TEXT_P(cstring_to_text(psprintf(APISERVER_PREFIX "%s",
-											  base32((unsigned char *) VARDATA_ANY(digest),
-													 HASH_BYTES))));
-}
 
 /*
  * A duration in the words of k8s.io/apimachinery's HumanDuration: two units

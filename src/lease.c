@@ -19,6 +19,8 @@ _PG_init(void)
 {
 	lease_guard_init();
 	lease_gc_init();
+	lease_node_init();
+	lease_apiserver_init();
 	lease_wait_init();
 
 	/* A misspelled lease.* shall not pass. */

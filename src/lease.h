@@ -8,6 +8,8 @@
  *		api.c			SQL functions that acquire, renew, release, ask
  *		guard.c			SQL functions that tie a transaction to a token
  *		gc.c			SQL function that deletes what has expired
+ *		node.c			nodes and their heartbeats
+ *		apiserver.c		API servers and theirs
  *		session.c		leases that end with the session
  *		wait.c			waiting for a lease
  *		election.c		who gets the lease: client-go's rules
@@ -23,6 +25,7 @@
  *		token.c			fencing tokens
  *		ttl.c			time arithmetic
  *		args.c			arguments of the SQL functions
+ *		result.c		their results
  *		validate.c		Kubernetes' rules for names, labels and so on
  *		kubernetes.c	names and words of Kubernetes
  */
@@ -32,6 +35,7 @@
 #include "common/hashfn.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "nodes/lockoptions.h"
 #include "storage/lockdefs.h"
 #include "utils/jsonb.h"
@@ -41,6 +45,7 @@
 #define LEASE_TABLE "lease"
 #define LEASE_TOKEN_SEQUENCE "lease_fencing_token_seq"
 #define LEASE_HISTORY "lease_history"
+#define LEASE_NODE "lease_node"
 #define LEASE_TRIGGER_BEFORE "lease_on_write"
 #define LEASE_TRIGGER_AFTER "lease_after_write"
 
@@ -74,6 +79,13 @@ typedef struct LeaseTerms
 	int32		lock_delay_seconds; /* 0: none */
 } LeaseTerms;
 
+/* Metadata of the object.  NULL: as it is, or none when it is made. */
+typedef struct LeaseMetadata
+{
+	Jsonb	   *labels;
+	Jsonb	   *owner_references;
+} LeaseMetadata;
+
 /* The part of a row that decides who holds the lease. */
 typedef struct LeaseRow
 {
@@ -103,6 +115,23 @@ typedef enum LeaseStatus
 	LEASE_RESERVED,				/* no: nobody's, but kept for somebody or back */
 	LEASE_BUSY					/* could not tell: the row was locked */
 } LeaseStatus;
+
+/*
+ * Who sends a heartbeat, and what Kubernetes' lease controller sees to with
+ * each: labels are there, and an owner if there is none.
+ */
+typedef struct LeaseHeartbeat
+{
+	Oid			funcid;			/* of the SQL function, for the two below */
+	LeaseTerms	terms;
+	Jsonb	   *labels;			/* or NULL */
+
+	/* Who owns a lease that nobody owns, or NULL?  Not asked if not given. */
+	Jsonb	   *(*find_owner) (Oid funcid, const LeaseKey *key);
+
+	/* LEASE_ACQUIRED if the holder may take a valid lease over.  Likewise. */
+	LeaseStatus (*take_over) (Oid funcid, const LeaseKey *key, text *holder);
+} LeaseHeartbeat;
 
 /* Why a holding ends, or the row is written at all; the words are in history.c. */
 typedef enum LeaseReason
@@ -139,6 +168,13 @@ typedef struct LeaseIdentity
 	int			security_context;
 } LeaseIdentity;
 
+/* A column of a result, in the order of the OUT arguments in lease.sql. */
+typedef struct LeaseResultColumn
+{
+	const char *name;
+	Oid			type;
+} LeaseResultColumn;
+
 typedef struct LeaseStore LeaseStore;
 
 /* election.c */
@@ -159,6 +195,11 @@ extern LeaseStatus lease_election_handover(LeaseStore *store, const LeaseKey *ke
 										   text *successor, int64 reserve,
 										   LeaseRow *row);
 extern LeaseStatus lease_election_collect(LeaseStore *store, const LeaseKey *key);
+extern LeaseStatus lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
+											const LeaseHeartbeat *beat,
+											LeaseRow *row, TimestampTz *now);
+extern LeaseStatus lease_election_delete_of_owner(LeaseStore *store, const LeaseKey *key,
+												  Jsonb *owner);
 
 extern LeaseStatus lease_election_guard(LeaseStore *store, const LeaseKey *key,
 										int64 token, LeaseRow *row);
@@ -177,7 +218,12 @@ extern void lease_store_update(LeaseStore *store, const LeaseKey *key, LeaseRow 
 extern void lease_store_delete(LeaseStore *store, const LeaseKey *key,
 							   LeaseReason reason);
 extern LeaseLockResult lease_store_insert(LeaseStore *store, const LeaseKey *key,
-										  LeaseRow *row);
+										  LeaseRow *row, const LeaseMetadata *metadata);
+extern void lease_store_missing_metadata(LeaseStore *store, Jsonb *labels,
+										 bool *labels_missing, bool *owner_missing);
+extern void lease_store_add_metadata(LeaseStore *store, const LeaseKey *key,
+									 const LeaseMetadata *metadata);
+extern bool lease_store_is_owned_by(LeaseStore *store, const LeaseKey *key, Jsonb *owner);
 extern int64 lease_store_issue_token(LeaseStore *store, int64 floor);
 extern int	lease_store_keys_of_holder(LeaseStore *store, text *namespace,
 									   text *holder, LeaseKey **keys);
@@ -204,6 +250,7 @@ extern void lease_history_record(Relation rel, const LeaseKey *key, const LeaseR
 								 TimestampTz held_since, LeaseReason reason);
 extern bool lease_history_lock(Oid relid);
 extern int64 lease_history_trim(Oid relid, int64 seconds);
+extern LeaseStatus lease_history_has_holder(Oid relid, const LeaseKey *key, text *holder);
 
 /* relation.c */
 extern Oid	lease_relation_find(const char *name, Oid schema);
@@ -228,9 +275,27 @@ extern text *lease_arg_text(FunctionCallInfo fcinfo, int n, const char *what);
 extern LeaseKey lease_arg_key(FunctionCallInfo fcinfo, int name, int namespace);
 extern text *lease_arg_holder(FunctionCallInfo fcinfo, int n);
 extern int64 lease_arg_token(FunctionCallInfo fcinfo, int n);
+extern const Interval *lease_arg_interval(FunctionCallInfo fcinfo, int n, const char *what);
+extern int	lease_arg_names(FunctionCallInfo fcinfo, int n, text *namespace, LeaseKey **keys);
+
+/* result.c */
+extern text *lease_status_text(LeaseStatus status);
+extern TupleDesc lease_result_type(TupleDesc *cache, const LeaseResultColumn *columns,
+								   int ncolumns);
+extern Datum lease_result_form(TupleDesc tupdesc, Datum *values, bool *nulls);
+extern Datum lease_result_expires_in(TimestampTz expires_at, TimestampTz now, bool *isnull);
+extern Datum lease_result_renewal(LeaseStatus status, const LeaseRow *row, TimestampTz now);
+extern void lease_result_put_count(ReturnSetInfo *rsinfo, LeaseStatus status, int64 count,
+								   text *name);
 
 /* gc.c */
 extern void lease_gc_init(void);
+
+/* node.c */
+extern void lease_node_init(void);
+
+/* apiserver.c */
+extern void lease_apiserver_init(void);
 
 /* session.c */
 extern void lease_session_bind(Oid funcid, const LeaseKey *key, const LeaseRow *row);
@@ -252,6 +317,7 @@ extern char *lease_age_text(TimestampTz since, TimestampTz at);
 extern void lease_validate_name(const text *name);
 extern void lease_validate_namespace(const text *namespace);
 extern void lease_validate_holder(const text *holder);
+extern void lease_validate_hostname(const text *hostname);
 
 /* Texts are compared byte by byte, as Kubernetes compares strings. */
 static inline bool

@@ -53,6 +53,8 @@ static LeaseTable table_cache;
 static const char *const column_names[LEASE_COLUMNS] = {
 	[COL_NAMESPACE] = "namespace",
 	[COL_NAME] = "name",
+	[COL_LABELS] = "labels",
+	[COL_OWNER_REFERENCES] = "owner_references",
 	[COL_HOLDER_IDENTITY] = "holder_identity",
 	[COL_LEASE_DURATION_SECONDS] = "lease_duration_seconds",
 	[COL_ACQUIRE_TIME] = "acquire_time",
@@ -417,7 +419,8 @@ lease_store_delete(LeaseStore *store, const LeaseKey *key, LeaseReason reason)
  * committed, is waited for.
  */
 LeaseLockResult
-lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
+				   const LeaseMetadata *metadata)
 {
 	LeaseLockResult result;
 	LOCKTAG		tag;
@@ -434,11 +437,44 @@ lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 	else
 	{
 		row->fencing_token = lease_store_issue_token(store, 0);
-		result = lease_sql_insert(store, key, row) ? LEASE_LOCK_OK : LEASE_LOCK_STALE;
+		result = lease_sql_insert(store, key, row, metadata) ? LEASE_LOCK_OK : LEASE_LOCK_STALE;
 	}
 
 	LockRelease(&tag, ExclusiveLock, false);
 	return result;
+}
+
+/*
+ * Does the version read last lack one of these labels, or any owner?  Where that
+ * can only be found out with a query, it may be so: lease_store_add_metadata()
+ * adds nothing twice.
+ */
+void
+lease_store_missing_metadata(LeaseStore *store, Jsonb *labels,
+							 bool *labels_missing, bool *owner_missing)
+{
+	*labels_missing = *owner_missing = true;
+	if (store->probe)
+		lease_heap_missing_metadata(store, labels, labels_missing, owner_missing);
+}
+
+/*
+ * Adds labels, and owners if there are none, to a lease that is locked.
+ */
+void
+lease_store_add_metadata(LeaseStore *store, const LeaseKey *key,
+						 const LeaseMetadata *metadata)
+{
+	lease_sql_add_metadata(store, key, metadata);
+}
+
+/*
+ * Does the lease have these owner references, and no others?
+ */
+bool
+lease_store_is_owned_by(LeaseStore *store, const LeaseKey *key, Jsonb *owner)
+{
+	return lease_sql_is_owned_by(store, key, owner);
 }
 
 int64

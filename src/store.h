@@ -9,14 +9,17 @@
 #include "executor/tuptable.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
+#include "utils/uuid.h"
 
 #include "lease.h"
 
-/* Columns of the table that this code reads or writes: the key and a LeaseRow. */
+/* Columns of the table that this code reads or writes: the key, metadata and a LeaseRow. */
 typedef enum LeaseColumn
 {
 	COL_NAMESPACE,
 	COL_NAME,
+	COL_LABELS,
+	COL_OWNER_REFERENCES,
 	COL_HOLDER_IDENTITY,
 	COL_LEASE_DURATION_SECONDS,
 	COL_ACQUIRE_TIME,
@@ -78,6 +81,8 @@ extern LeaseLockResult lease_heap_lock(LeaseStore *store, LockTupleMode mode,
 									   LeaseRow *row);
 extern void lease_heap_renew(LeaseStore *store, const LeaseRow *row);
 extern bool lease_heap_in_progress(LeaseStore *store, const LeaseKey *key);
+extern void lease_heap_missing_metadata(LeaseStore *store, Jsonb *labels,
+										bool *labels_missing, bool *owner_missing);
 
 /* store_sql.c */
 extern bool lease_sql_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
@@ -89,7 +94,11 @@ extern void lease_sql_renew(LeaseStore *store, const LeaseKey *key, const LeaseR
 extern void lease_sql_update(LeaseStore *store, const LeaseKey *key, const LeaseRow *row,
 							 LeaseReason reason);
 extern void lease_sql_delete(LeaseStore *store, const LeaseKey *key, LeaseReason reason);
-extern bool lease_sql_insert(LeaseStore *store, const LeaseKey *key, const LeaseRow *row);
+extern bool lease_sql_insert(LeaseStore *store, const LeaseKey *key, const LeaseRow *row,
+							 const LeaseMetadata *metadata);
+extern void lease_sql_add_metadata(LeaseStore *store, const LeaseKey *key,
+								   const LeaseMetadata *metadata);
+extern bool lease_sql_is_owned_by(LeaseStore *store, const LeaseKey *key, Jsonb *owner);
 extern int	lease_sql_keys_of_holder(LeaseStore *store, text *namespace, text *holder,
 									 LeaseKey **keys);
 extern int	lease_sql_collectable(LeaseStore *store, LeaseKey **keys);
@@ -97,5 +106,26 @@ extern void lease_sql_insert_history(const char *schema, const LeaseKey *key,
 									 const LeaseRow *row, TimestampTz from,
 									 TimestampTz until, const char *reason);
 extern int64 lease_sql_trim_history(const char *schema, TimestampTz before);
+extern bool lease_sql_history_has_holder(const char *schema, const LeaseKey *key, text *holder);
+
+/* What a Node object consists of, in the order of the statements' parameters. */
+typedef enum LeaseNodeColumn
+{
+	NODE_NAME,
+	NODE_UID,
+	NODE_CREATION_TIMESTAMP,
+	NODE_RESOURCE_VERSION,
+	NODE_LABELS,
+	NODE_ANNOTATIONS,
+	NODE_METADATA,
+	NODE_UNSCHEDULABLE,
+	NODE_SPEC,
+	NODE_STATUS,
+	NODE_COLUMNS
+} LeaseNodeColumn;
+
+extern pg_uuid_t *lease_sql_node_uid(const char *schema, text *name, bool lock);
+extern bool lease_sql_write_node(const char *schema, const Datum *values, const bool *nulls);
+extern void lease_sql_delete_node(const char *schema, text *name);
 
 #endif							/* LEASE_STORE_H */

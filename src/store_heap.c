@@ -228,3 +228,30 @@ lease_heap_in_progress(LeaseStore *store, const LeaseKey *key)
 	return found &&
 		(TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax));
 }
+
+/*
+ * Does the version read last lack one of these labels (NULL: none), or any
+ * owner?
+ */
+void
+lease_heap_missing_metadata(LeaseStore *store, Jsonb *labels,
+							bool *labels_missing, bool *owner_missing)
+{
+	bool		isnull;
+	Datum		value;
+
+	value = slot_getattr(store->read, store->table->attnum[COL_OWNER_REFERENCES], &isnull);
+	*owner_missing = isnull || JB_ROOT_COUNT(DatumGetJsonbP(value)) == 0;
+
+	*labels_missing = labels != NULL;
+	if (labels == NULL)
+		return;
+	value = slot_getattr(store->read, store->table->attnum[COL_LABELS], &isnull);
+	if (!isnull)
+	{
+		JsonbIterator *have = JsonbIteratorInit(&DatumGetJsonbP(value)->root);
+		JsonbIterator *wanted = JsonbIteratorInit(&labels->root);
+
+		*labels_missing = !JsonbDeepContains(&have, &wanted);
+	}
+}

@@ -24,6 +24,10 @@
 	" lease_transitions, lock_delay_seconds, not_before, reserved_for," \
 	" fencing_token, resource_version FROM ONLY %s"
 
+/* as lease_ttl_next_resource_version() counts */
+#define NOW_AS_VERSION "CAST(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())" \
+	" OPERATOR(pg_catalog.*) 1000000 AS pg_catalog.int8)"
+
 typedef enum Statement
 {
 	READ,
@@ -33,11 +37,20 @@ typedef enum Statement
 	RENEW,
 	UPDATE,
 	INSERT,
+	INSERT_WITH_METADATA,
+	ADD_LABELS,
+	ADD_OWNER,
+	IS_OWNED_BY,
 	DELETE,
 	KEYS_OF_HOLDER,
 	COLLECTABLE,
 	INSERT_HISTORY,
 	TRIM_HISTORY,
+	HISTORY_HAS_HOLDER,
+	READ_NODE,
+	LOCK_NODE,
+	WRITE_NODE,
+	DELETE_NODE,
 	STATEMENTS
 } Statement;
 
@@ -56,6 +69,20 @@ static const char *const statement_text[STATEMENTS] = {
 	" lock_delay_seconds, not_before, reserved_for)"
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 	" ON CONFLICT (namespace, name) DO NOTHING",
+	[INSERT_WITH_METADATA] = "INSERT INTO %s (namespace, name, lease_duration_seconds, renew_time,"
+	" holder_identity, acquire_time, lease_transitions, fencing_token,"
+	" lock_delay_seconds, not_before, reserved_for, labels, owner_references)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+	" ON CONFLICT (namespace, name) DO NOTHING",
+	[ADD_LABELS] = "UPDATE ONLY %s SET labels ="
+	" pg_catalog.jsonb_concat(COALESCE(labels, '{}'), $3)" BY_KEY
+	" AND (labels OPERATOR(pg_catalog.@>) $3) IS NOT TRUE",
+	[ADD_OWNER] = "UPDATE ONLY %s SET owner_references = $3" BY_KEY
+	" AND COALESCE(owner_references OPERATOR(pg_catalog.=) '[]', true)",
+	/* $3 has one element: contained and of one length is the same but for more members */
+	[IS_OWNED_BY] = "SELECT name FROM ONLY %s" BY_KEY
+	" AND owner_references OPERATOR(pg_catalog.@>) $3"
+	" AND pg_catalog.jsonb_array_length(owner_references) OPERATOR(pg_catalog.=) 1",
 	[DELETE] = "DELETE FROM ONLY %s" BY_KEY,
 	[KEYS_OF_HOLDER] = "SELECT namespace, name FROM ONLY %s"
 	" WHERE namespace OPERATOR(pg_catalog.=) $1"
@@ -72,6 +99,20 @@ static const char *const statement_text[STATEMENTS] = {
 	/* rows of the history are not updated: one that is locked stays where it is */
 	[TRIM_HISTORY] = "DELETE FROM %1$s WHERE ctid OPERATOR(pg_catalog.=) ANY"
 	" (ARRAY(SELECT ctid FROM %1$s WHERE held_until OPERATOR(pg_catalog.<) $1 FOR UPDATE SKIP LOCKED))",
+	[HISTORY_HAS_HOLDER] = "SELECT name FROM %s" BY_KEY
+	" AND holder_identity OPERATOR(pg_catalog.=) $3 LIMIT 1",
+	[READ_NODE] = "SELECT uid FROM %s WHERE name OPERATOR(pg_catalog.=) $1",
+	[LOCK_NODE] = "SELECT uid FROM %s WHERE name OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED",
+	[WRITE_NODE] = "INSERT INTO %s AS n (name, uid, creation_timestamp, resource_version, labels,"
+	" annotations, metadata, unschedulable, spec, status)"
+	" VALUES ($1, COALESCE($2, pg_catalog.gen_random_uuid()),"
+	" COALESCE($3, pg_catalog.date_trunc('second', pg_catalog.clock_timestamp())),"
+	" COALESCE($4, " NOW_AS_VERSION "), $5, $6, $7, $8, $9, $10)"
+	" ON CONFLICT (name) DO UPDATE SET uid = COALESCE($2, n.uid),"
+	" creation_timestamp = COALESCE($3, n.creation_timestamp),"
+	" resource_version = COALESCE($4, GREATEST(n.resource_version OPERATOR(pg_catalog.+) 1, " NOW_AS_VERSION ")),"
+	" labels = $5, annotations = $6, metadata = $7, unschedulable = $8, spec = $9, status = $10",
+	[DELETE_NODE] = "DELETE FROM %s WHERE name OPERATOR(pg_catalog.=) $1",
 };
 
 /* Statements on a lease take a prefix of these parameters. */
@@ -87,12 +128,32 @@ static Oid	lease_parameters[] = {
 	INT4OID,					/* $9 lock_delay_seconds */
 	TIMESTAMPTZOID,				/* $10 not_before */
 	TEXTOID,					/* $11 reserved_for */
+	JSONBOID,					/* $12 labels */
+	JSONBOID,					/* $13 owner_references */
 };
+
+#define ROW_PARAMETERS 11
+static Oid	metadata_parameters[] = {TEXTOID, TEXTOID, JSONBOID};
 
 static Oid	history_parameters[] = {TEXTOID, TEXTOID, INT8OID, TEXTOID,
 	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID};
 
 static Oid	trim_parameters[] = {TIMESTAMPTZOID};
+
+static Oid	holder_parameters[] = {TEXTOID, TEXTOID, TEXTOID};
+
+static Oid	node_parameters[NODE_COLUMNS] = {
+	[NODE_NAME] = TEXTOID,
+	[NODE_UID] = UUIDOID,
+	[NODE_CREATION_TIMESTAMP] = TIMESTAMPTZOID,
+	[NODE_RESOURCE_VERSION] = INT8OID,
+	[NODE_LABELS] = JSONBOID,
+	[NODE_ANNOTATIONS] = JSONBOID,
+	[NODE_METADATA] = JSONBOID,
+	[NODE_UNSCHEDULABLE] = BOOLOID,
+	[NODE_SPEC] = JSONBOID,
+	[NODE_STATUS] = JSONBOID,
+};
 
 static const int parameter_count[STATEMENTS] = {
 	[READ] = 2,
@@ -100,13 +161,22 @@ static const int parameter_count[STATEMENTS] = {
 	[LOCK_NO_KEY] = 2,
 	[LOCK_EXCLUSIVE] = 2,
 	[RENEW] = 4,
-	[UPDATE] = lengthof(lease_parameters),
-	[INSERT] = lengthof(lease_parameters),
+	[UPDATE] = ROW_PARAMETERS,
+	[INSERT] = ROW_PARAMETERS,
+	[INSERT_WITH_METADATA] = lengthof(lease_parameters),
+	[ADD_LABELS] = lengthof(metadata_parameters),
+	[ADD_OWNER] = lengthof(metadata_parameters),
+	[IS_OWNED_BY] = lengthof(metadata_parameters),
 	[DELETE] = 2,
 	[KEYS_OF_HOLDER] = 2,
 	[COLLECTABLE] = 0,
 	[INSERT_HISTORY] = lengthof(history_parameters),
 	[TRIM_HISTORY] = lengthof(trim_parameters),
+	[HISTORY_HAS_HOLDER] = lengthof(holder_parameters),
+	[READ_NODE] = 1,
+	[LOCK_NODE] = 1,
+	[WRITE_NODE] = NODE_COLUMNS,
+	[DELETE_NODE] = 1,
 };
 
 /* Plans kept for the rest of the session, and the schema they were made for. */
@@ -148,8 +218,38 @@ parameter_types(Statement statement)
 			return history_parameters;
 		case TRIM_HISTORY:
 			return trim_parameters;
+		case HISTORY_HAS_HOLDER:
+			return holder_parameters;
+		case ADD_LABELS:
+		case ADD_OWNER:
+		case IS_OWNED_BY:
+			return metadata_parameters;
+		case READ_NODE:
+		case LOCK_NODE:
+		case WRITE_NODE:
+		case DELETE_NODE:
+			return node_parameters;
 		default:
 			return lease_parameters;
+	}
+}
+
+static const char *
+table_of(Statement statement)
+{
+	switch (statement)
+	{
+		case INSERT_HISTORY:
+		case TRIM_HISTORY:
+		case HISTORY_HAS_HOLDER:
+			return LEASE_HISTORY;
+		case READ_NODE:
+		case LOCK_NODE:
+		case WRITE_NODE:
+		case DELETE_NODE:
+			return LEASE_NODE;
+		default:
+			return LEASE_TABLE;
 	}
 }
 
@@ -160,7 +260,6 @@ parameter_types(Statement statement)
 static SPIPlanPtr
 connect_and_plan(const char *schema, Statement statement)
 {
-	bool		history = statement == INSERT_HISTORY || statement == TRIM_HISTORY;
 	char	   *text;
 
 	SPI_connect();
@@ -170,7 +269,7 @@ connect_and_plan(const char *schema, Statement statement)
 		return plans[statement];
 
 	text = psprintf(statement_text[statement],
-					quote_qualified_identifier(schema, history ? LEASE_HISTORY : LEASE_TABLE));
+					quote_qualified_identifier(schema, table_of(statement)));
 
 	/* One row by its primary key: looking at the values again gains nothing. */
 	plans[statement] = SPI_prepare_cursor(text, parameter_count[statement],
@@ -255,7 +354,7 @@ suppressed(void)
  */
 static bool
 write_row(LeaseStore *store, Statement statement, int expected, LeaseReason reason,
-		  const LeaseKey *key, const LeaseRow *row)
+		  const LeaseKey *key, const LeaseRow *row, const LeaseMetadata *metadata)
 {
 	Datum		values[] = {
 		PointerGetDatum(key->namespace),
@@ -269,6 +368,8 @@ write_row(LeaseStore *store, Statement statement, int expected, LeaseReason reas
 		Int32GetDatum(row->lock_delay_seconds),
 		TimestampTzGetDatum(row->not_before),
 		PointerGetDatum(row->reserved_for),
+		PointerGetDatum(metadata ? metadata->labels : NULL),
+		PointerGetDatum(metadata ? metadata->owner_references : NULL),
 	};
 	char		nulls[] = {
 		' ',
@@ -282,6 +383,8 @@ write_row(LeaseStore *store, Statement statement, int expected, LeaseReason reas
 		row->lock_delay_seconds == 0 ? 'n' : ' ',
 		row->not_before == LEASE_NO_TIME ? 'n' : ' ',
 		row->reserved_for == NULL ? 'n' : ' ',
+		metadata == NULL || metadata->labels == NULL ? 'n' : ' ',
+		metadata == NULL || metadata->owner_references == NULL ? 'n' : ' ',
 	};
 	SPIPlanPtr	plan = connect_and_plan(NameStr(store->table->schema), statement);
 	LeasePermit outer;
@@ -389,7 +492,7 @@ void
 lease_sql_renew(LeaseStore *store, const LeaseKey *key, const LeaseRow *row)
 {
 	/* The row is locked, so it is there. */
-	if (!write_row(store, RENEW, SPI_OK_UPDATE, LEASE_ON_RENEWAL, key, row))
+	if (!write_row(store, RENEW, SPI_OK_UPDATE, LEASE_ON_RENEWAL, key, row, NULL))
 		suppressed();
 }
 
@@ -397,7 +500,7 @@ void
 lease_sql_update(LeaseStore *store, const LeaseKey *key, const LeaseRow *row,
 				 LeaseReason reason)
 {
-	if (!write_row(store, UPDATE, SPI_OK_UPDATE, reason, key, row))
+	if (!write_row(store, UPDATE, SPI_OK_UPDATE, reason, key, row, NULL))
 		suppressed();
 }
 
@@ -406,7 +509,7 @@ lease_sql_delete(LeaseStore *store, const LeaseKey *key, LeaseReason reason)
 {
 	const LeaseRow no_row = {0};
 
-	if (!write_row(store, DELETE, SPI_OK_DELETE, reason, key, &no_row))
+	if (!write_row(store, DELETE, SPI_OK_DELETE, reason, key, &no_row, NULL))
 		suppressed();
 }
 
@@ -415,13 +518,82 @@ lease_sql_delete(LeaseStore *store, const LeaseKey *key, LeaseReason reason)
  * still shows it, the transaction would see two of one name afterwards.
  */
 bool
-lease_sql_insert(LeaseStore *store, const LeaseKey *key, const LeaseRow *row)
+lease_sql_insert(LeaseStore *store, const LeaseKey *key, const LeaseRow *row,
+				 const LeaseMetadata *metadata)
 {
+	bool		plain = metadata == NULL ||
+		(metadata->labels == NULL && metadata->owner_references == NULL);
 	LeaseRow	gone;
 
 	if (IsolationUsesXactSnapshot() && select_row(store, READ, InvalidSnapshot, key, &gone))
 		serialization_failure();
-	return write_row(store, INSERT, SPI_OK_INSERT, LEASE_BY_HAND, key, row);
+
+	/* Who may not write metadata can still make a lease without any. */
+	return write_row(store, plain ? INSERT : INSERT_WITH_METADATA, SPI_OK_INSERT,
+					 LEASE_BY_HAND, key, row, metadata);
+}
+
+/*
+ * Runs a statement with parameters of its own.  Returns how many rows it wrote.
+ */
+static int64
+write_other(const char *schema, Statement statement, int expected,
+			Datum *values, const char *nulls)
+{
+	SPIPlanPtr	plan = connect_and_plan(schema, statement);
+	int			result = SPI_execute_plan(plan, values, nulls, false, 0);
+	int64		written = SPI_processed;
+
+	if (result != expected)
+		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
+	SPI_finish();
+	return written;
+}
+
+/*
+ * Adds to a lease that is locked what it does not have yet.
+ */
+void
+lease_sql_add_metadata(LeaseStore *store, const LeaseKey *key, const LeaseMetadata *metadata)
+{
+	const char *schema = NameStr(store->table->schema);
+	Datum		values[] = {PointerGetDatum(key->namespace), PointerGetDatum(key->name), (Datum) 0};
+
+	values[2] = PointerGetDatum(metadata->labels);
+	if (metadata->labels != NULL)
+		(void) write_other(schema, ADD_LABELS, SPI_OK_UPDATE, values, NULL);
+	values[2] = PointerGetDatum(metadata->owner_references);
+	if (metadata->owner_references != NULL)
+		(void) write_other(schema, ADD_OWNER, SPI_OK_UPDATE, values, NULL);
+}
+
+/*
+ * Runs a query of which only matters whether it finds something, by the newest
+ * committed state.
+ */
+static bool
+exists(const char *schema, Statement statement, Datum *values)
+{
+	SPIPlanPtr	plan = connect_and_plan(schema, statement);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	int			result = SPI_execute_snapshot(plan, values, NULL, snapshot,
+											  InvalidSnapshot, true, false, 1);
+	bool		found = SPI_processed > 0;
+
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
+	UnregisterSnapshot(snapshot);
+	SPI_finish();
+	return found;
+}
+
+bool
+lease_sql_is_owned_by(LeaseStore *store, const LeaseKey *key, Jsonb *owner)
+{
+	Datum		values[] = {PointerGetDatum(key->namespace), PointerGetDatum(key->name),
+	PointerGetDatum(owner)};
+
+	return exists(NameStr(store->table->schema), IS_OWNED_BY, values);
 }
 
 /*
@@ -513,4 +685,79 @@ lease_sql_trim_history(const char *schema, TimestampTz before)
 		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
 	SPI_finish();
 	return removed;
+}
+
+/*
+ * Has a holding of this holder ended?
+ */
+bool
+lease_sql_history_has_holder(const char *schema, const LeaseKey *key, text *holder)
+{
+	Datum		values[] = {PointerGetDatum(key->namespace), PointerGetDatum(key->name),
+	PointerGetDatum(holder)};
+
+	return exists(schema, HISTORY_HAS_HOLDER, values);
+}
+
+/*
+ * The uid of a registered node, as far as the caller may see it, or NULL.  With
+ * lock, its row is locked; NULL then also if somebody else has it locked.
+ */
+pg_uuid_t *
+lease_sql_node_uid(const char *schema, text *name, bool lock)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[] = {PointerGetDatum(name)};
+	SPIPlanPtr	plan = connect_and_plan(schema, lock ? LOCK_NODE : READ_NODE);
+	Snapshot	snapshot = lock ? InvalidSnapshot : RegisterSnapshot(GetLatestSnapshot());
+	pg_uuid_t  *uid = NULL;
+	int			result;
+
+	if (lock)
+		result = SPI_execute_plan(plan, values, NULL, false, 1);
+	else
+		result = SPI_execute_snapshot(plan, values, NULL, snapshot,
+									  InvalidSnapshot, true, false, 1);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
+	if (SPI_processed > 0)
+	{
+		bool		isnull;
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+										  1, &isnull);
+
+		uid = MemoryContextAlloc(context, sizeof(pg_uuid_t));
+		*uid = *DatumGetUUIDP(value);
+	}
+	if (snapshot != InvalidSnapshot)
+		UnregisterSnapshot(snapshot);
+	SPI_finish();
+	return uid;
+}
+
+/*
+ * Registers a node, or writes anew what is known of it.  values and nulls are
+ * indexed by LeaseNodeColumn.  False if something suppressed it.
+ */
+bool
+lease_sql_write_node(const char *schema, const Datum *values, const bool *nulls)
+{
+	Datum		parameters[NODE_COLUMNS];
+	char		isnull[NODE_COLUMNS];
+
+	for (int i = 0; i < NODE_COLUMNS; i++)
+	{
+		parameters[i] = values[i];
+		isnull[i] = nulls[i] ? 'n' : ' ';
+	}
+	return write_other(schema, WRITE_NODE, SPI_OK_INSERT, parameters, isnull) > 0;
+}
+
+void
+lease_sql_delete_node(const char *schema, text *name)
+{
+	Datum		values[] = {PointerGetDatum(name)};
+
+	if (write_other(schema, DELETE_NODE, SPI_OK_DELETE, values, NULL) == 0)
+		suppressed();
 }

@@ -372,3 +372,21 @@ lease_validate_holder(const text *holder)
 				 errmsg("lease holder must not be empty"),
 				 errhint("Pass what tells this process from all others, for example host name, process ID and a random number.")));
 }
+
+/*
+ * Errors out unless this is a host's name that can be a label's value, as the
+ * identity lease of its API server has it.
+ */
+void
+lease_validate_hostname(const text *hostname)
+{
+	const char *s = VARDATA_ANY(hostname);
+	int			len = VARSIZE_ANY_EXHDR(hostname);
+
+	check_length("hostname", len, MAX_LABEL_LEN);
+	if (!is_name_part(s, len))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid hostname \"%s\"", text_to_cstring(hostname)),
+				 errdetail("It becomes the value of the label kubernetes.io/hostname, which consists of letters, digits, \"-\", \"_\" and \".\", and starts and ends with a letter or digit.")));
+}

@@ -36,12 +36,8 @@ sql -c 'SET client_min_messages = warning' -c 'CREATE EXTENSION IF NOT EXISTS le
 title 'Three API servers publish who they are (hostname -> name of the lease)'
 for hostname in kind-control-plane kind-control-plane2 kind-control-plane3; do
 	sql -At -v hostname="$hostname" <<-'SQL'
-		INSERT INTO lease (namespace, name, labels, holder_identity, lease_duration_seconds, renew_time)
-		SELECT 'kube-system', n,
-		       jsonb_build_object('k8s.io/component', 'kube-apiserver', 'kubernetes.io/hostname', :'hostname'),
-		       'kube-' || n || '_' || gen_random_uuid(), 3600, clock_timestamp()
-		FROM lease_apiserver_name(:'hostname') n
-		RETURNING :'hostname' || ' -> ' || name;
+		SELECT :'hostname' || ' -> ' || lease_apiserver_name(:'hostname')
+		FROM lease_apiserver_heartbeat(:'hostname', gen_random_uuid());
 	SQL
 done
 
@@ -77,10 +73,11 @@ took=$(value "SELECT round(extract(epoch FROM acquire_time - '$killed'), 2) FROM
 echo "$next took over $took s after $leader was killed (lease duration $duration s, tried every 0.2 s)"
 
 title 'A node sends heartbeats'
-sql -At -c "SELECT 'registered: ' || status FROM lease_acquire('node-1', 'node-1', '40 s', 'kube-node-lease')"
+sql -At -c "SELECT lease_node_register('node-1', labels => '{\"node-role.kubernetes.io/worker\": \"\"}')"
 for beat in 1 2 3; do
-	sql -At -c "SELECT 'heartbeat $beat: ' || status || ', good for another ' || extract(epoch FROM expires_in)::int || ' s' FROM lease_renew('node-1', 'node-1', 'kube-node-lease')"
+	sql -At -c "SELECT 'heartbeat $beat: ' || status || ', good for another ' || extract(epoch FROM expires_in)::int || ' s' FROM lease_node_heartbeat('node-1')"
 done
+sql -c 'SELECT name, status, last_heartbeat, schedulable FROM lease_nodes'
 
 title 'What a person sees (as kubectl get leases -n kube-system)'
 sql -c 'SELECT name AS "NAME", holder AS "HOLDER", age AS "AGE" FROM kubectl_get_leases WHERE namespace = '"'kube-system'"

@@ -115,6 +115,22 @@ INSERT INTO calls (call, answer) VALUES
 	('INSERT INTO public.lease (namespace, name, labels) VALUES (''kube-system'', ''old'', ''{"k8s.io/component": "kube-apiserver"}'')', 'done'),
 	('SELECT g.collected FROM public.lease_gc() g', '1'),
 	('DELETE FROM public.lease WHERE name OPERATOR(pg_catalog.=) ''l''', 'done'),
+	('SELECT h.status FROM public.lease_node_heartbeat(''node'') h', 'acquired'),
+	('SELECT h.status FROM public.lease_node_heartbeat(''node'') h', 'renewed'),
+	('SELECT h.leases FROM public.lease_node_heartbeats(''{node}'') h LIMIT 1', '1'),
+	('SELECT public.lease_node_register(''node'', ''{"node-role.kubernetes.io/worker": ""}'')', 'registered'),
+	('SELECT public.lease_node_apply(''{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node", "labels": {"kubernetes.io/role": "worker"}}}'')', 'updated'),
+	('SELECT h.status FROM public.lease_node_heartbeat(''node'') h', 'renewed'),
+	('SELECT n.status FROM public.lease_nodes n', 'Ready'),
+	('SELECT pg_catalog.concat(n.status, n.roles) FROM public.kubectl_get_nodes n', 'Readyworker'),
+	('SELECT pg_catalog.length(public.lease_node_object(''node'') OPERATOR(pg_catalog.#>>) ''{metadata,creationTimestamp}'')', '20'),
+	('SELECT public.lease_node_remove(''node'')', 'removed'),
+	('SELECT h.status FROM public.lease_apiserver_heartbeat(''host'', ''00000000-0000-0000-0000-000000000001'') h', 'acquired'),
+	('SELECT h.status FROM public.lease_apiserver_heartbeat(''host'', ''00000000-0000-0000-0000-000000000001'') h', 'renewed'),
+	('SELECT h.status FROM public.lease_apiserver_heartbeat(''host'', ''00000000-0000-0000-0000-000000000002'') h', 'acquired'),
+	('SELECT h.status FROM public.lease_apiserver_heartbeat(''host'', ''00000000-0000-0000-0000-000000000001'') h', 'held'),
+	('SELECT a.live FROM public.lease_apiservers a', 'true'),
+	('DELETE FROM public.lease_history WHERE namespace OPERATOR(pg_catalog.<>) ''default''', 'done'),
 	('SELECT public.lease_age(''2026-01-01'', ''2026-01-02'')', '24h'),
 	('SELECT public.lease_apiserver_name(''master-1'')', public.lease_apiserver_name('master-1')),
 	('SELECT pg_catalog.string_agg(h.end_reason, '', '' ORDER BY h.fencing_token) FROM public.lease_history h', 'handed over, released, deleted');
@@ -124,7 +140,9 @@ CREATE TRIGGER fence BEFORE INSERT OR UPDATE OR DELETE ON fenced FOR EACH STATEM
 CREATE ROLE app;
 CREATE ROLE tenant;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.lease, fenced TO app, tenant;
-GRANT SELECT ON lease_status, lease_holdings, kubectl_get_leases, public.lease_history TO app, tenant;
+GRANT SELECT ON lease_status, lease_holdings, kubectl_get_leases, public.lease_history, lease_nodes, kubectl_get_nodes, lease_apiservers TO app, tenant;
+GRANT SELECT, INSERT, UPDATE, DELETE ON lease_node TO app, tenant;
+GRANT DELETE ON public.lease_history TO app, tenant;
 CREATE FUNCTION pg_temp.unchanged() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE FUNCTION pg_temp.all_hear(role pg_catalog.text, description pg_catalog.text) RETURNS SETOF pg_catalog.text LANGUAGE plpgsql AS $$
 DECLARE

@@ -149,7 +149,7 @@ SELECT throws_ok(format('INSERT INTO lease (name, annotations) VALUES (''x'', js
 SELECT throws_ok(format('INSERT INTO lease (name, finalizers) VALUES (''x'', ARRAY[%L])', t), '23514', NULL, 'a finalizer with ' || what) FROM hostile WHERE what <> 'NULL as a word';
 SELECT cmp_ok(octet_length((pg_temp.error(format('INSERT INTO lease (name, labels) VALUES (''x'', jsonb_build_object(''a'', %L))', repeat('%n', 500000)))).detail), '<', 2000, 'a row that is refused is not in the message with all its 1 MB');
 SELECT throws_ok('INSERT INTO lease (name, labels) VALUES (''x'', (repeat(''{"a":'', 100000) || ''1'' || repeat(''}'', 100000))::jsonb)', '54001', NULL, 'a label of 100000 levels');
-SELECT ok(lease_apiserver_name(t) ~ '^apiserver-[a-z2-7]{26}$', 'the name for a host with ' || what) FROM hostile;
+SELECT ok(lease_apiserver_name(t) ~ '^kube-apiserver-[a-z2-7]{26}$', 'the name for a host with ' || what) FROM hostile;
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -142,6 +142,7 @@ SELECT pg_temp.untouched('true', 'by somebody without grants');
 -- ---------------------------------------------------------------------------
 CREATE ROLE lease_reader;
 GRANT SELECT ON lease, lease_history, lease_status, lease_holdings, kubectl_get_leases TO lease_reader;
+GRANT SELECT ON lease_node, lease_nodes, kubectl_get_nodes, lease_apiservers TO lease_reader;
 
 SELECT pg_temp.hears_all('lease_reader', 'changing');
 SELECT pg_temp.hears_all('lease_reader', 'by_hand');
@@ -339,8 +340,41 @@ SELECT pg_temp.hears('system:node:node-1', call, answer, 'may') FROM (VALUES
 SELECT pg_temp.hears('system:node:node-1', 'SELECT * FROM lease_acquire(''node-1'', ''node-2'', ''40 s'', ''kube-node-lease'')', '42501', 'may not acquire it in another name when it is free');
 SELECT pg_temp.hears('system:node:node-1', 'SELECT * FROM lease_acquire(''node-1'', ''node-1'', ''40 s'', ''kube-node-lease'')', 'acquired', 'but in its own');
 SELECT pg_temp.untouched('name <> ''node-1''', 'by what a node does with its own');
+-- heartbeats
+SELECT lease_node_register('node-1') AS registered \gset
+SELECT pg_temp.hears('system:node:node-1', call, answer, 'sends heartbeats') FROM (VALUES
+	('SELECT * FROM lease_node_heartbeat(''node-1'')', 'renewed'), ('SELECT * FROM lease_node_heartbeat(''node-2'')', '42501'),
+	('SELECT * FROM lease_node_heartbeat(''node-3'')', '42501'), ('SELECT leases FROM lease_node_heartbeats(''{node-1}'')', '1'),
+	('SELECT * FROM lease_node_heartbeats(''{node-1,node-2}'')', '42501'), ('SELECT * FROM lease_apiserver_heartbeat(''node-1'', gen_random_uuid())', '42501'),
+	('SELECT lease_node_register(''node-1'')', '42501'), ('SELECT lease_node_remove(''node-1'')', '42501'), ('SELECT count(*) FROM lease_nodes', '42501')) v (call, answer);
+SELECT is(owner_references, NULL, 'who may not see the Node cannot say that it is the owner') FROM lease WHERE name = 'node-1';
+GRANT SELECT ON lease_node TO nodes;
+
+ALTER TABLE lease_node ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_node ON lease_node FOR SELECT TO nodes USING ('system:node:' || name = current_user);
+SELECT lease_node_register('node-2') AS registered \gset
+SELECT pg_temp.hears('system:node:node-1', call, answer, 'sees its Node') FROM (VALUES
+	('SELECT * FROM lease_node_heartbeat(''node-1'')', 'renewed'), ('SELECT count(*) FROM lease_node', '1'),
+	('SELECT * FROM lease_node_heartbeat(''node-2'')', '42501'), ('SELECT lease_node_register(''node-1'')', '42501'), ('SELECT lease_node_remove(''node-1'')', '42501')) v (call, answer);
+SELECT is(owner_references #>> '{0,name}', 'node-1', 'who may see it can') FROM lease WHERE name = 'node-1';
+DELETE FROM lease WHERE name = 'node-1';
+SELECT pg_temp.hears('system:node:node-1', 'SELECT * FROM lease_node_heartbeat(''node-1'')', 'acquired', 'makes its lease');
+SELECT is(owner_references #>> '{0,name}', 'node-1', 'with its owner') FROM lease WHERE name = 'node-1';
+SELECT pg_temp.untouched('name NOT IN (''node-1'')', 'by heartbeats');
+CREATE ROLE node_admin;
+GRANT SELECT, INSERT, UPDATE, DELETE ON lease_node TO node_admin;
+GRANT SELECT, UPDATE, DELETE ON lease TO node_admin;
+CREATE POLICY all_nodes ON lease_node TO node_admin USING (true);
+CREATE POLICY node_leases ON lease TO node_admin USING (namespace = 'kube-node-lease');
+SAVEPOINT admin;
+SELECT pg_temp.hears('node_admin', call, answer, 'administers') FROM (VALUES
+	('SELECT lease_node_register(''node-3'')', 'registered'), ('SELECT lease_node_apply(lease_node_object(''node-3''))', 'updated'), ('SELECT lease_node_remove(''node-3'')', 'removed'),
+	('SELECT lease_node_remove(''node-1'')', 'removed'), ('SELECT count(*) FROM lease WHERE name IN (''node-1'')', '0'), ('SELECT * FROM lease_node_heartbeat(''node-3'')', '42501'),
+	('SELECT count(*) FROM lease WHERE namespace NOT IN (''kube-node-lease'')', '0')) v (call, answer);
+ROLLBACK TO admin;
 -- one that may also be seen
 CREATE POLICY see ON lease FOR SELECT TO nodes USING (true);
+SELECT pg_temp.hears('system:node:node-1', 'SELECT * FROM lease_node_heartbeat(''node-2'')', 'busy', 'sees, but may not');
 SELECT pg_temp.hears('system:node:node-1', call, answer, 'sees, but may not') FROM (VALUES
 	('SELECT * FROM lease_acquire(''node-2'', ''node-1'', ''40 s'', ''kube-node-lease'')', 'held'), ('SELECT * FROM lease_acquire(''node-2'', ''node-2'', ''40 s'', ''kube-node-lease'')', 'busy'),
 	('SELECT * FROM lease_acquire(''expired'', ''node-1'', ''40 s'', ''kube-node-lease'')', 'busy'), ('SELECT * FROM lease_acquire(''expired'', ''node-1'', ''40 s'', ''kube-node-lease'', wait => ''1 ms'')', 'busy'),
