@@ -8,6 +8,7 @@
  *		api.c			SQL functions that acquire, renew, release, ask
  *		guard.c			SQL functions that tie a transaction to a token
  *		gc.c			SQL function that deletes what has expired
+ *		node_object.c	registered nodes
  *		node.c			nodes and their heartbeats
  *		apiserver.c		API servers and theirs
  *		session.c		leases that end with the session
@@ -27,7 +28,7 @@
  *		args.c			arguments of the SQL functions
  *		result.c		their results
  *		validate.c		Kubernetes' rules for names, labels and so on
- *		kubernetes.c	names and words of Kubernetes
+ *		kubernetes.c	words and times of Kubernetes
  */
 #ifndef LEASE_H
 #define LEASE_H
@@ -40,12 +41,17 @@
 #include "storage/lockdefs.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
+#include "utils/snapshot.h"
+#include "utils/uuid.h"
 
 /* Names the extension's objects have in the schema it is installed in. */
 #define LEASE_TABLE "lease"
 #define LEASE_TOKEN_SEQUENCE "lease_fencing_token_seq"
 #define LEASE_HISTORY "lease_history"
 #define LEASE_NODE "lease_node"
+
+/* Where the leases of nodes are. */
+#define LEASE_NODE_NAMESPACE "kube-node-lease"
 #define LEASE_TRIGGER_BEFORE "lease_on_write"
 #define LEASE_TRIGGER_AFTER "lease_after_write"
 
@@ -293,6 +299,10 @@ extern void lease_gc_init(void);
 
 /* node.c */
 extern void lease_node_init(void);
+extern bool lease_node_probe(Relation rel, Oid index, text *name, Snapshot snapshot,
+							 pg_uuid_t *uid);
+extern Relation lease_node_open(Oid funcid, LOCKMODE lockmode, Oid *index);
+extern Jsonb *lease_node_owner_references(text *name, pg_uuid_t *uid);
 
 /* apiserver.c */
 extern void lease_apiserver_init(void);
@@ -312,6 +322,7 @@ extern void lease_guard_init(void);
 
 /* kubernetes.c */
 extern char *lease_age_text(TimestampTz since, TimestampTz at);
+extern bool lease_parse_time(const char *text, int len, TimestampTz *result);
 
 /* validate.c */
 extern void lease_validate_name(const text *name);

@@ -9,7 +9,6 @@
 #include "executor/tuptable.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
-#include "utils/uuid.h"
 
 #include "lease.h"
 

@@ -162,7 +162,7 @@ CREATE TRIGGER by_executor BEFORE UPDATE ON public.lease FOR EACH ROW EXECUTE FU
 SELECT pg_temp.all_hear('app', 'by the executor');
 DROP TRIGGER by_executor ON public.lease;
 ALTER TABLE public.lease ENABLE ROW LEVEL SECURITY;
-CREATE POLICY p ON public.lease TO tenant USING (namespace IN ('default', 'kube-system') AND name <> 'none');
+CREATE POLICY p ON public.lease TO tenant USING (namespace IN ('default', 'kube-system', 'kube-node-lease') AND name <> 'none');
 SELECT pg_temp.all_hear('tenant', 'under row-level security');
 
 DROP DOMAIN pg_temp.text, pg_temp.timestamptz;

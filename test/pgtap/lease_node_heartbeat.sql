@@ -103,6 +103,12 @@ CREATE TRIGGER by_executor BEFORE UPDATE ON lease FOR EACH ROW EXECUTE FUNCTION 
 SELECT results_eq($$SELECT (lease_node_heartbeat(n)).status FROM (VALUES ('node-1'), ('others'), ('by-executor'), ('by-executor')) v (n)$$,
 	$$VALUES ('renewed'), ('held'), ('acquired'), ('renewed')$$, 'through the executor it is the same');
 DROP TRIGGER by_executor ON lease;
+SAVEPOINT no_index;
+ALTER TABLE lease DROP CONSTRAINT lease_pkey;
+UPDATE lease SET owner_references = NULL WHERE name = 'node-1';
+SELECT results_eq($$SELECT (lease_node_heartbeat(n)).status FROM (VALUES ('node-1'), ('node-1'), ('others')) v (n)$$, $$VALUES ('renewed'), ('renewed'), ('held')$$, 'and without the index');
+SELECT is(jsonb_array_length(owner_references), 1, 'with an owner as well') FROM lease WHERE name = 'node-1';
+ROLLBACK TO no_index;
 
 SELECT throws_ok($$SELECT lease_node_heartbeat(NULL)$$, '22004', 'node name must not be null', 'NULL is an error');
 SELECT throws_ok($$SELECT lease_node_heartbeat('')$$, '22023', 'lease name must not be empty', 'an empty name is an error');

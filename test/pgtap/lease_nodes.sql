@@ -45,6 +45,13 @@ SELECT is(lease_node_posted(status::jsonb)::text, expected, 'posted: ' || status
 SELECT results_eq($$SELECT * FROM lease_node_posted('{"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2022-11-30T15:42:18Z", "lastTransitionTime": "2022-11-29T15:49:28.5+02:00"}]}')$$,
 	$$VALUES ('True', timestamptz '2022-11-30 15:42:18+00', timestamptz '2022-11-29 13:49:28.5+00')$$, 'posted, with times');
 
+SELECT is((lease_node_posted(jsonb_build_object('conditions', jsonb_build_array(jsonb_build_object('type', 'Ready', 'lastHeartbeatTime', t))))).last_heartbeat, expected::timestamptz, 'a time: ' || t) FROM (VALUES
+	('2022-11-30T15:42:18Z', '2022-11-30 15:42:18Z'), ('2022-11-30T15:42:18.472898Z', '2022-11-30 15:42:18.472898Z'), ('2022-11-30T15:42:18.4728989Z', '2022-11-30 15:42:18.472898Z'),
+	('2022-11-30T15:42:18.1+05:30', '2022-11-30 10:12:18.1Z'), ('2022-11-30T15:42:18-08:00', '2022-11-30 23:42:18Z'), ('2024-02-29T00:00:00Z', '2024-02-29Z'), ('0001-01-01T00:00:00Z', '0001-01-01 00:00:00Z'),
+	('2022-11-30 15:42:18Z', NULL), ('2022-11-30T15:42:18', NULL), ('2022-11-30T15:42:18.Z', NULL), ('2022-11-30T15:42:18ZZ', NULL), ('2022-11-30T15:42:18Z ', NULL), (' 2022-11-30T15:42:18Z', NULL),
+	('2022-11-30T15:42:60Z', NULL), ('2022-11-30T24:00:00Z', NULL), ('2022-13-01T00:00:00Z', NULL), ('2022-00-01T00:00:00Z', NULL), ('2023-02-29T00:00:00Z', NULL), ('2022-11-31T00:00:00Z', NULL), ('0000-01-01T00:00:00Z', NULL),
+	('2022-11-30T15:-2:18Z', NULL), ('2022-11-30T15:42:18+24:00', NULL), ('2022-11-30T15:42:18+1:000', NULL), ('2022-11-30T15:42:18+', NULL), ('+022-11-30T15:42:18Z', NULL), ('', NULL), ('infinity', NULL), ('2022-11', NULL)) v (t, expected);
+
 -- the view
 DELETE FROM lease;
 DELETE FROM lease_node;

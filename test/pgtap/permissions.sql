@@ -211,7 +211,8 @@ SELECT pg_temp.hears('app_by_function', replace(call, ':token', :'token'), answe
 	('SELECT * FROM lease_renew(''l'', ''me'')', 'renewed'), ('SELECT * FROM lease_renew_all(''me'')', 'renewed'), ('SELECT * FROM lease_acquire(''new'', ''you'')', 'acquired'),
 	('SELECT * FROM lease_acquire(''expired'', ''you'')', 'acquired'), ('SELECT * FROM lease_acquire(''free'', ''you'')', 'acquired'),
 	('SELECT * FROM lease_release(''expired'', ''you'')', 'released'), ('SELECT * FROM lease_handover(''l'', ''me'', ''you'')', 'handed_over'),
-	('SELECT * FROM lease_acquire(''l'', ''you'')', 'acquired')) v (call, answer);
+	('SELECT * FROM lease_acquire(''l'', ''you'')', 'acquired'), ('SELECT * FROM lease_node_heartbeat(''node-9'')', 'acquired'), ('SELECT * FROM lease_node_heartbeat(''node-9'')', 'renewed'),
+	('SELECT * FROM lease_apiserver_heartbeat(''host'', gen_random_uuid())', '42501')) v (call, answer);
 
 ROLLBACK TO recipes;
 -- ---------------------------------------------------------------------------
