@@ -449,7 +449,8 @@ lease_store_delete(LeaseStore *store, const LeaseKey *key, LeaseReason reason)
 }
 
 /*
- * Makes the object, with a new token.  LEASE_LOCK_STALE if it exists by now, LEASE_LOCK_BUSY if
+ * Runs insert(store, key, arg), which makes the object and returns true, or
+ * false if it exists.  LEASE_LOCK_STALE if it exists by now, LEASE_LOCK_BUSY if
  * another transaction has made it and not committed yet: the unique index would
  * wait for that one, so look before.
  *
@@ -459,7 +460,7 @@ lease_store_delete(LeaseStore *store, const LeaseKey *key, LeaseReason reason)
  * committed, is waited for.
  */
 LeaseLockResult
-lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+lease_store_insert_by(LeaseStore *store, const LeaseKey *key, LeaseInsert insert, void *arg)
 {
 	LeaseLockResult result;
 	LOCKTAG		tag;
@@ -474,13 +475,28 @@ lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 	if (store->probe && lease_heap_in_progress(store, key))
 		result = LEASE_LOCK_BUSY;
 	else
-	{
-		row->fencing_token = lease_store_issue_token(store);
-		result = lease_sql_insert(store, key, row) ? LEASE_LOCK_OK : LEASE_LOCK_STALE;
-	}
+		result = insert(store, key, arg) ? LEASE_LOCK_OK : LEASE_LOCK_STALE;
 
 	LockRelease(&tag, ExclusiveLock, false);
 	return result;
+}
+
+static bool
+insert_row(LeaseStore *store, const LeaseKey *key, void *arg)
+{
+	LeaseRow   *row = arg;
+
+	row->fencing_token = lease_store_issue_token(store);
+	return lease_sql_insert(store, key, row);
+}
+
+/*
+ * Makes the object, with a new token.
+ */
+LeaseLockResult
+lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+{
+	return lease_store_insert_by(store, key, insert_row, row);
 }
 
 int64

@@ -30,6 +30,7 @@ PG_FUNCTION_INFO_V1(lease_valid_labels);
 PG_FUNCTION_INFO_V1(lease_valid_annotations);
 PG_FUNCTION_INFO_V1(lease_valid_owner_references);
 PG_FUNCTION_INFO_V1(lease_valid_finalizers);
+PG_FUNCTION_INFO_V1(lease_valid_managed_fields);
 PG_FUNCTION_INFO_V1(lease_valid_strategy);
 
 /* Checks one member of a JSON object; state is the caller's own. */
@@ -288,6 +289,23 @@ lease_valid_finalizers(PG_FUNCTION_ARGS)
 			PG_RETURN_BOOL(false);
 		element = DatumGetTextPP(elements[i]);
 		if (!is_qualified_name(VARDATA_ANY(element), VARSIZE_ANY_EXHDR(element)))
+			PG_RETURN_BOOL(false);
+	}
+	PG_RETURN_BOOL(true);
+}
+
+Datum
+lease_valid_managed_fields(PG_FUNCTION_ARGS)
+{
+	JsonbContainer *entries = &PG_GETARG_JSONB_P(0)->root;
+
+	if (!JsonContainerIsArray(entries) || JsonContainerIsScalar(entries))
+		PG_RETURN_BOOL(false);
+	for (int i = 0; i < JsonContainerSize(entries); i++)
+	{
+		JsonbValue *entry = getIthJsonbValueFromContainer(entries, i);
+
+		if (entry->type != jbvBinary || !JsonContainerIsObject(entry->val.binary.data))
 			PG_RETURN_BOOL(false);
 	}
 	PG_RETURN_BOOL(true);
