@@ -101,6 +101,8 @@ INSERT INTO metadata_case VALUES
 	('{"generateName": "good-"}', NULL, true),
 	('{"generateName": "good."}', 'metadata.generateName: Invalid value: "good.": ' || :'subdomain', true),
 	('{"generation": -1}', 'metadata.generation: Invalid value: -1: must be greater than or equal to 0', true),
+	('{"labels": {"a b": "c d"}, "annotations": {"e f": ""}, "finalizers": ["g h"], "generation": -1}', 'metadata.generation: Invalid value: -1: must be greater than or equal to 0' || E'\nmetadata.labels: Invalid value: "a b": name part ' || :'qualified' || E'\nmetadata.labels: Invalid value: "c d": ' || :'value' || E'\nmetadata.annotations: Invalid value: "e f": name part ' || :'qualified' || E'\nmetadata.finalizers: Invalid value: "g h": name part ' || :'qualified', true);
+INSERT INTO metadata_case (metadata, causes) VALUES
 	('{"labels": {"a": "b", "example.com/a": "", "A.b_c": "D-e_f.1"}}', NULL),
 	('{"labels": {"": "b"}}', E'metadata.labels: Invalid value: "": name part must be non-empty\nmetadata.labels: Invalid value: "": name part ' || :'qualified'),
 	('{"labels": {"/a": "b"}}', 'metadata.labels: Invalid value: "/a": prefix part must be non-empty'),
@@ -127,8 +129,7 @@ INSERT INTO metadata_case VALUES
 	('{"finalizers": ["orphan", "foregroundDeletion"]}', 'metadata.finalizers: Invalid value: []string{"orphan", "foregroundDeletion"}: finalizer orphan and foregroundDeletion cannot be both set'),
 	('{"managedFields": [{"manager": "m", "operation": "Update", "apiVersion": "v1", "time": "2022-11-30T00:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}}, "subresource": "s"}]}', NULL),
 	('{"managedFields": [{"manager": "m", "operation": "x", "fieldsType": "y"}]}', E'metadata.managedFields[0].operation: Invalid value: "x": must be `Apply` or `Update`\nmetadata.managedFields[0].fieldsType: Invalid value: "y": must be `FieldsV1`'),
-	('{"managedFields": [{"manager": "a\tb", "operation": "Apply"}]}', 'metadata.managedFields[0].manager: Invalid value: "a\tb": should only contain printable characters'),
-	('{"labels": {"a b": "c d"}, "annotations": {"e f": ""}, "finalizers": ["g h"], "generation": -1}', 'metadata.generation: Invalid value: -1: must be greater than or equal to 0' || E'\nmetadata.labels: Invalid value: "a b": name part ' || :'qualified' || E'\nmetadata.labels: Invalid value: "c d": ' || :'value' || E'\nmetadata.annotations: Invalid value: "e f": name part ' || :'qualified' || E'\nmetadata.finalizers: Invalid value: "g h": name part ' || :'qualified', true);
+	('{"managedFields": [{"manager": "a\tb", "operation": "Apply"}]}', 'metadata.managedFields[0].manager: Invalid value: "a\tb": should only contain printable characters');
 SELECT is(pg_temp.causes(pg_temp.lease(metadata)), causes, 'created: ' || left(metadata::text, 80)) FROM metadata_case;
 SELECT is(pg_temp.causes(pg_temp.lease(metadata, '{}', 'there')), causes, 'updated: ' || left(metadata::text, 80)) FROM metadata_case WHERE NOT create_only;
 
