@@ -706,6 +706,15 @@ validate_immutable(List **faults, const LeaseObject *object, const LeaseObject *
 				"field is immutable");
 }
 
+/* A patch may name another uid; elsewhere that is a precondition that fails. */
+static void
+validate_uid(List **faults, const LeaseObject *object, const LeaseObject *old)
+{
+	if (object->uid != NULL && object->uid[0] != '\0' &&
+		strcmp(object->uid, lease_object_uid(old)) != 0)
+		invalid(faults, "metadata.uid", quote(object->uid), "field is immutable");
+}
+
 /*
  * The spec.
  */
@@ -766,6 +775,7 @@ lease_object_validate(const LeaseObject *object, const LeaseObject *old)
 			validate_no_new_finalizers(&faults, object, old);
 		validate_immutable(&faults, object, old, FIELD_NAME);
 		validate_immutable(&faults, object, old, FIELD_NAMESPACE);
+		validate_uid(&faults, object, old);
 		validate_deletion(&faults, object, old);
 	}
 	validate_spec(&faults, object);

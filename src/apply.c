@@ -295,22 +295,16 @@ wanted_object(const Request *request, const LeaseObject *old)
  * Preconditions.
  */
 
-static char *
-uid_text(const LeaseObject *object)
-{
-	return DatumGetCString(DirectFunctionCall1(uuid_out, object->values[FIELD_UID]));
-}
-
 /* old is NULL if there is no object.  NULL: they hold. */
 static LeaseApiReply *
 check_preconditions(const LeaseKey *key, const char *uid, const char *version,
 					const LeaseObject *old)
 {
-	if (uid != NULL && uid[0] != '\0' && (old == NULL || strcmp(uid, uid_text(old)) != 0))
+	if (uid != NULL && uid[0] != '\0' && (old == NULL || strcmp(uid, lease_object_uid(old)) != 0))
 		return conflict(key, psprintf("StorageError: invalid object, Code: 4, Key: /registry/leases/%s/%s, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: %s, UID in object meta: %s",
 									  text_to_cstring(key->namespace),
 									  text_to_cstring(key->name), uid,
-									  old == NULL ? "" : uid_text(old)));
+									  old == NULL ? "" : lease_object_uid(old)));
 	if (version != NULL && version[0] != '\0' && strcmp(version, "0") != 0 && old != NULL &&
 		strcmp(version, psprintf(INT64_FORMAT,
 								 DatumGetInt64(old->values[FIELD_RESOURCE_VERSION]))) != 0)
@@ -440,8 +434,9 @@ static LeaseApiReply *
 decide(const Request *request, const LeaseObject *old, LeaseObject *new)
 {
 	const LeaseObject *given = &request->given;
-	LeaseApiReply *refused = check_preconditions(&request->key, given->uid,
-												 given->resource_version, old);
+	LeaseApiReply *refused =
+	check_preconditions(&request->key, request->verb == REPLACE_ANY ? NULL : given->uid,
+						given->resource_version, old);
 	List	   *causes;
 
 	if (refused != NULL)

@@ -228,7 +228,7 @@ push_field(JsonbParseState **state, const LeaseObject *object, LeaseField field)
 			push_string(state, WJB_VALUE, VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
 			break;
 		case KIND_UID:
-			push_cstring(state, DatumGetCString(DirectFunctionCall1(uuid_out, value)));
+			push_cstring(state, lease_object_uid(object));
 			break;
 		case KIND_VERSION:
 			push_cstring(state, psprintf(INT64_FORMAT, DatumGetInt64(value)));
@@ -284,6 +284,13 @@ char *
 lease_object_text(const LeaseObject *object, LeaseField field)
 {
 	return object->nulls[field] ? NULL : TextDatumGetCString(object->values[field]);
+}
+
+/* The uid of an object that is in the table. */
+char *
+lease_object_uid(const LeaseObject *object)
+{
+	return DatumGetCString(DirectFunctionCall1(uuid_out, object->values[FIELD_UID]));
 }
 
 /* Where the fields are in the rows of a type; kept for the rows that follow. */

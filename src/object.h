@@ -92,6 +92,7 @@ extern const LeaseFieldInfo lease_fields[LEASE_FIELDS];
 extern Oid	lease_field_type(LeaseField field);
 extern Jsonb *lease_object_to_jsonb(const LeaseObject *object);
 extern char *lease_object_text(const LeaseObject *object, LeaseField field);
+extern char *lease_object_uid(const LeaseObject *object);
 extern char *lease_time_text(TimestampTz time, bool micro);
 
 /* object_decode.c */
