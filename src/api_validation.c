@@ -3,8 +3,8 @@
  *		The API server's validation of a whole Lease, in the API server's words:
  *		every fault, not only the first.
  *
- * validate.c says whether a single value is good, for the table's constraints;
- * here is what a request is refused with.  Sources: k8s.io/apimachinery 0.32,
+ * validate.c says whether a single value is good, for the table's constraints,
+ * and has the syntax; here is what a request is refused with.  Sources: k8s.io/apimachinery 0.32,
  * pkg/api/validation, pkg/apis/meta/v1/validation, pkg/util/validation and its
  * field errors; coordination.k8s.io, ValidateLease and ValidateLeaseUpdate.
  */
@@ -170,47 +170,15 @@ invalid_string(List **faults, const char *path, const char *value, List *message
  */
 
 static bool
-is_label(const char *s, int len)
-{
-	for (int i = 0; i < len; i++)
-	{
-		bool		alnum = (s[i] >= 'a' && s[i] <= 'z') || (s[i] >= '0' && s[i] <= '9');
-
-		if (!alnum && (s[i] != '-' || i == 0 || i == len - 1))
-			return false;
-	}
-	return len > 0;
-}
-
-static bool
 is_subdomain(const char *s)
 {
-	for (;;)
-	{
-		int			len = strcspn(s, ".");
-
-		if (!is_label(s, len))
-			return false;
-		if (s[len] == '\0')
-			return true;
-		s += len + 1;
-	}
+	return lease_is_dns_subdomain_syntax(s, strlen(s));
 }
 
 static bool
 is_name(const char *s)
 {
-	int			len = strlen(s);
-
-	for (int i = 0; i < len; i++)
-	{
-		bool		alnum = (s[i] >= 'a' && s[i] <= 'z') || (s[i] >= 'A' && s[i] <= 'Z') ||
-		(s[i] >= '0' && s[i] <= '9');
-
-		if (!alnum && (strchr("-_.", s[i]) == NULL || i == 0 || i == len - 1))
-			return false;
-	}
-	return len > 0;
+	return lease_is_name_syntax(s, strlen(s));
 }
 
 static char *
@@ -238,7 +206,7 @@ check_label(const char *s)
 
 	if (strlen(s) > MAX_LABEL_LEN)
 		messages = lappend(messages, too_long(MAX_LABEL_LEN));
-	if (!is_label(s, strlen(s)))
+	if (!lease_is_dns_label_syntax(s, strlen(s)))
 		messages = lappend(messages, is_subdomain(s) ? "must not contain dots" : LABEL_MESSAGE);
 	return messages;
 }

@@ -279,6 +279,9 @@ extern void lease_guard_init(void);
 extern char *lease_age_text(TimestampTz since, TimestampTz at);
 
 /* validate.c */
+extern bool lease_is_dns_label_syntax(const char *s, int len);
+extern bool lease_is_dns_subdomain_syntax(const char *s, int len);
+extern bool lease_is_name_syntax(const char *s, int len);
 extern void lease_validate_name(const text *name);
 extern void lease_validate_namespace(const text *namespace);
 extern void lease_validate_holder(const text *holder);
