@@ -34,6 +34,11 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_valid_finalizers(text[]) IS
 'true if every element is a qualified name, as Kubernetes demands of metadata.finalizers (apimachinery, ValidateFinalizers)';
 
+CREATE FUNCTION lease_valid_managed_fields(managed_fields jsonb) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_valid_managed_fields(jsonb) IS
+'true if the value can be metadata.managedFields: a JSON array of objects';
+
 CREATE FUNCTION lease_valid_strategy(strategy text) RETURNS boolean
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_valid_strategy(text) IS
@@ -55,7 +60,7 @@ CREATE TABLE lease (
 	namespace              text COLLATE "C" NOT NULL DEFAULT 'default',
 	name                   text COLLATE "C" NOT NULL,
 	uid                    uuid             NOT NULL DEFAULT gen_random_uuid(),
-	creation_timestamp     timestamptz      NOT NULL DEFAULT date_trunc('second', clock_timestamp()),
+	creation_timestamp     timestamptz      DEFAULT date_trunc('second', clock_timestamp()),
 	labels                 jsonb,
 	annotations            jsonb,
 	owner_references       jsonb,
@@ -79,6 +84,13 @@ CREATE TABLE lease (
 	renew_time             timestamptz,
 	resource_version       bigint           NOT NULL,
 
+	-- The rest of what Kubernetes' objects carry; seldom there.
+	generate_name          text COLLATE "C",
+	generation             bigint,
+	deletion_timestamp     timestamptz,
+	deletion_grace_period_seconds bigint,
+	managed_fields         jsonb,
+
 	CONSTRAINT lease_pkey PRIMARY KEY (namespace, name),
 
 	-- The token is a key on purpose: whatever ends a holding changes it, and a
@@ -97,7 +109,9 @@ CREATE TABLE lease (
 	CONSTRAINT lease_strategy_check CHECK (lease_valid_strategy(strategy)),
 	CONSTRAINT lease_preferred_holder_check CHECK
 		(coalesce(preferred_holder, '') = '' OR coalesce(strategy, '') <> ''),
-	CONSTRAINT lease_fencing_token_check CHECK (fencing_token > 0)
+	CONSTRAINT lease_fencing_token_check CHECK (fencing_token > 0),
+	CONSTRAINT lease_generation_check CHECK (generation >= 0),
+	CONSTRAINT lease_managed_fields_check CHECK (lease_valid_managed_fields(managed_fields))
 	-- nothing here about renew_time and resource_version: every renewal changes
 	-- them, and the trigger below keeps them in order for everybody else
 )
@@ -111,7 +125,7 @@ COMMENT ON COLUMN lease.namespace IS 'metadata.namespace, a DNS-1123 label; immu
 COMMENT ON COLUMN lease.name IS 'metadata.name, a DNS-1123 subdomain, unique in its namespace; immutable';
 COMMENT ON COLUMN lease.uid IS 'metadata.uid, one per object: a lease that was deleted and made again has another; immutable';
 COMMENT ON COLUMN lease.resource_version IS 'metadata.resourceVersion, greater after every change of the row; compare for equality only';
-COMMENT ON COLUMN lease.creation_timestamp IS 'metadata.creationTimestamp, whole seconds; immutable';
+COMMENT ON COLUMN lease.creation_timestamp IS 'metadata.creationTimestamp, whole seconds; NULL only in an object that was loaded without; immutable';
 COMMENT ON COLUMN lease.labels IS 'metadata.labels, a JSON object of strings';
 COMMENT ON COLUMN lease.annotations IS 'metadata.annotations, a JSON object of strings';
 COMMENT ON COLUMN lease.owner_references IS 'metadata.ownerReferences, a JSON array of objects';
@@ -128,6 +142,11 @@ COMMENT ON COLUMN lease.lock_delay_seconds IS 'when the holding expires, nobody 
 COMMENT ON COLUMN lease.not_before IS 'a lease that is not held can be acquired from then on, by the one it is reserved for at any time';
 COMMENT ON COLUMN lease.reserved_for IS 'who may acquire the lease before not_before: the successor named in lease_handover()';
 COMMENT ON COLUMN lease.fencing_token IS 'grows with every grant and every end of a holding, never repeats for a name; give it to whatever the holder writes to';
+COMMENT ON COLUMN lease.generate_name IS 'metadata.generateName: what the name was generated from, by lease_apply()';
+COMMENT ON COLUMN lease.generation IS 'metadata.generation; Kubernetes never sets it for a Lease';
+COMMENT ON COLUMN lease.deletion_timestamp IS 'metadata.deletionTimestamp: since when the object is being deleted, and kept by its finalizers only';
+COMMENT ON COLUMN lease.deletion_grace_period_seconds IS 'metadata.deletionGracePeriodSeconds, of an object that is being deleted';
+COMMENT ON COLUMN lease.managed_fields IS 'metadata.managedFields, a JSON array of objects; kept as it came';
 COMMENT ON CONSTRAINT lease_pkey ON lease IS 'namespaces are independent of each other: no key spans two of them';
 COMMENT ON CONSTRAINT lease_fencing_token_key ON lease IS 'makes every change of the token a key update, which conflicts with FOR KEY SHARE';
 COMMENT ON CONSTRAINT lease_namespace_check ON lease IS 'metadata.namespace: DNS-1123 label, 63 bytes at most';
@@ -142,6 +161,8 @@ COMMENT ON CONSTRAINT lease_lock_delay_seconds_check ON lease IS 'a delay is not
 COMMENT ON CONSTRAINT lease_strategy_check ON lease IS 'spec.strategy: OldestEmulationVersion or a name with a domain';
 COMMENT ON CONSTRAINT lease_preferred_holder_check ON lease IS 'spec.preferredHolder may only be given together with a strategy';
 COMMENT ON CONSTRAINT lease_fencing_token_check ON lease IS 'tokens start at 1';
+COMMENT ON CONSTRAINT lease_generation_check ON lease IS 'metadata.generation is not negative';
+COMMENT ON CONSTRAINT lease_managed_fields_check ON lease IS 'metadata.managedFields: an array of objects';
 
 ALTER SEQUENCE lease_fencing_token_seq OWNED BY lease.fencing_token;
 
@@ -802,3 +823,35 @@ COMMENT ON COLUMN lease_apiservers.expires_at IS 'when the lease expires; lease_
 COMMENT ON COLUMN lease_apiservers.holder_identity IS 'holder of the lease: its name, "_", and the instance';
 COMMENT ON COLUMN lease_apiservers.fencing_token IS 'changes when another instance takes over';
 COMMENT ON COLUMN lease_apiservers.creation_timestamp IS 'when the lease was made; an instance that takes over does not change it';
+-- objects: leases as Kubernetes' JSON
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION lease_object(lease lease) RETURNS jsonb
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_object(lease) IS
+'A row of the table as the Lease of coordination.k8s.io/v1 that Kubernetes'' API server sends: SELECT lease_object(l) FROM lease l. Fields that are not set are absent; what Kubernetes does not have (fencing_token, lock_delay_seconds and the like) is not in it.';
+
+CREATE FUNCTION lease_object(
+	name text,
+	namespace text DEFAULT 'default')
+RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (SELECT lease_object(l) FROM lease l
+		WHERE l.namespace = lease_object.namespace AND l.name = lease_object.name);
+COMMENT ON FUNCTION lease_object(text, text) IS
+'A lease as the Lease of coordination.k8s.io/v1 that Kubernetes'' API server sends, or NULL when there is none of that name.';
+
+CREATE FUNCTION lease_apply(
+	object jsonb,
+	INOUT namespace text DEFAULT NULL,
+	OUT name text,
+	OUT action text)
+RETURNS SETOF record
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_apply(jsonb, text) IS
+'Creates or updates the lease that a Lease of coordination.k8s.io/v1 describes, or all of a List or LeaseList, or none if one of them is refused. Never waits.
+namespace: of objects that name none, default is default; an object that names another is refused.
+action: created, configured, or unchanged. One row an object.
+An update is a JSON merge patch: fields in the object are set, null removes one, the rest stays; labels and annotations are merged key by key, lists are replaced. uid and resourceVersion in the object are preconditions. uid, resourceVersion, creationTimestamp and deletionTimestamp of an object that does not exist yet are kept if the owner of the table applies it and it has a uid, and assigned anew otherwise.
+Who holds a lease, only the owner of the table may change in this way.
+Errors: LS400 not a Lease, an unknown field, a value of the wrong type, another namespace; LS409 conflict: another uid or resourceVersion; LS422 invalid: every rule broken that the API server has, one a line in the detail; 23505 no free name for generateName; 55P03 could not tell: the lease is locked; 22004, 25006, 40001, 42501 as lease_acquire().';

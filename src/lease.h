@@ -14,9 +14,11 @@
  *		session.c		leases that end with the session
  *		wait.c			waiting for a lease
  *		election.c		who gets the lease: client-go's rules
+ *		apply.c			Kubernetes' requests on whole objects
  *		store.c			the table: finds it and chooses the way to its rows
  *		store_heap.c	... directly, where nothing is bypassed by it
  *		store_sql.c		... through the executor, always right
+ *		store_object.c	... whole objects, through the executor
  *		trigger.c		what the table's triggers do with each row
  *		history.c		holdings that have ended
  *		relation.c		the extension's relations, locked without waiting
@@ -27,8 +29,11 @@
  *		ttl.c			time arithmetic
  *		args.c			arguments of the SQL functions
  *		result.c		their results
+ *		object.c		rows as Kubernetes' JSON
+ *		object_decode.c	Kubernetes' JSON, strictly
+ *		api_validation.c	the API server's messages about an object
  *		validate.c		Kubernetes' rules for names, labels and so on
- *		kubernetes.c	words and times of Kubernetes
+ *		kubernetes.c	words of Kubernetes
  */
 #ifndef LEASE_H
 #define LEASE_H
@@ -38,6 +43,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "nodes/lockoptions.h"
+#include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
@@ -57,6 +63,11 @@
 
 /* No: the caller does not hold the lease, or not under this token. */
 #define ERRCODE_LEASE_NOT_HELD MAKE_SQLSTATE('L', 'S', '0', '0', '1')
+
+/* What the API server refuses a request with: the codes of HTTP. */
+#define ERRCODE_LEASE_BAD_REQUEST MAKE_SQLSTATE('L', 'S', '4', '0', '0')
+#define ERRCODE_LEASE_CONFLICT MAKE_SQLSTATE('L', 'S', '4', '0', '9')
+#define ERRCODE_LEASE_INVALID MAKE_SQLSTATE('L', 'S', '4', '2', '2')
 
 /* An absent time: NULL in the row. Rows hold finite times only. */
 #define LEASE_NO_TIME DT_NOBEGIN
@@ -181,6 +192,31 @@ typedef struct LeaseResultColumn
 	Oid			type;
 } LeaseResultColumn;
 
+/* What became of a request to Kubernetes' API. */
+typedef enum LeaseApiResult
+{
+	LEASE_API_CREATED,
+	LEASE_API_CONFIGURED,		/* changed */
+	LEASE_API_UNCHANGED,		/* as it was, or read */
+	LEASE_API_DELETED,
+	LEASE_API_DELETING,			/* kept by its finalizers, and marked */
+	LEASE_API_NOT_FOUND,		/* this and the rest: no */
+	LEASE_API_ALREADY_EXISTS,
+	LEASE_API_CONFLICT,
+	LEASE_API_INVALID,
+	LEASE_API_BAD_REQUEST,
+	LEASE_API_BUSY				/* could not tell: the row was locked */
+} LeaseApiResult;
+
+typedef struct LeaseApiReply
+{
+	LeaseApiResult result;
+	LeaseKey	key;
+	char	   *message;		/* of a no: Status.message of the API server */
+	List	   *causes;			/* of LEASE_API_INVALID: char *, "path: what" */
+	Jsonb	   *object;			/* as it is now, or was when it was deleted */
+} LeaseApiReply;
+
 typedef struct LeaseStore LeaseStore;
 
 /* election.c */
@@ -209,6 +245,14 @@ extern LeaseStatus lease_election_delete_of_owner(LeaseStore *store, const Lease
 
 extern LeaseStatus lease_election_guard(LeaseStore *store, const LeaseKey *key,
 										int64 token, LeaseRow *row);
+
+/* apply.c */
+extern LeaseApiReply *lease_api_get(Oid funcid, const LeaseKey *key);
+extern LeaseApiReply *lease_api_create(Oid funcid, Jsonb *object, text *namespace);
+extern LeaseApiReply *lease_api_replace(Oid funcid, Jsonb *object, text *namespace,
+										bool unconditional);
+extern LeaseApiReply *lease_api_delete(Oid funcid, const LeaseKey *key, const char *uid,
+									   const char *resource_version);
 
 /* store.c */
 extern LeaseStore *lease_store_open(Oid funcid, bool for_write);
@@ -322,9 +366,14 @@ extern void lease_guard_init(void);
 
 /* kubernetes.c */
 extern char *lease_age_text(TimestampTz since, TimestampTz at);
-extern bool lease_parse_time(const char *text, int len, TimestampTz *result);
+
+/* object_decode.c */
+extern char *lease_parse_time(const char *s, bool micro, TimestampTz *time);
 
 /* validate.c */
+extern bool lease_is_dns_label_syntax(const char *s, int len);
+extern bool lease_is_dns_subdomain_syntax(const char *s, int len);
+extern bool lease_is_name_syntax(const char *s, int len);
 extern void lease_validate_name(const text *name);
 extern void lease_validate_namespace(const text *namespace);
 extern void lease_validate_holder(const text *holder);

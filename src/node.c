@@ -428,7 +428,7 @@ condition_time(Jsonb *condition, const char *key, bool *isnull)
 	TimestampTz time = 0;
 
 	*isnull = value == NULL || value->type != jbvString ||
-		!lease_parse_time(value->val.string.val, value->val.string.len, &time);
+		lease_parse_time(pnstrdup(value->val.string.val, value->val.string.len), false, &time) != NULL;
 	return TimestampTzGetDatum(time);
 }
 

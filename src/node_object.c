@@ -95,7 +95,7 @@ creation_time(const char *text)
 {
 	TimestampTz time;
 
-	if (!lease_parse_time(text, strlen(text), &time))
+	if (lease_parse_time(text, false, &time) != NULL)
 		invalid_node("metadata.creationTimestamp is not a time as RFC 3339 has it.");
 	return time - (time % USECS_PER_SEC + USECS_PER_SEC) % USECS_PER_SEC;
 }

@@ -409,7 +409,8 @@ lease_store_delete(LeaseStore *store, const LeaseKey *key, LeaseReason reason)
 }
 
 /*
- * Makes the object, with a new token.  LEASE_LOCK_STALE if it exists by now, LEASE_LOCK_BUSY if
+ * Runs insert(store, key, arg), which makes the object and returns true, or
+ * false if it exists.  LEASE_LOCK_STALE if it exists by now, LEASE_LOCK_BUSY if
  * another transaction has made it and not committed yet: the unique index would
  * wait for that one, so look before.
  *
@@ -419,8 +420,7 @@ lease_store_delete(LeaseStore *store, const LeaseKey *key, LeaseReason reason)
  * committed, is waited for.
  */
 LeaseLockResult
-lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
-				   const LeaseMetadata *metadata)
+lease_store_insert_by(LeaseStore *store, const LeaseKey *key, LeaseInsert insert, void *arg)
 {
 	LeaseLockResult result;
 	LOCKTAG		tag;
@@ -435,13 +435,37 @@ lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 	if (store->probe && lease_heap_in_progress(store, key))
 		result = LEASE_LOCK_BUSY;
 	else
-	{
-		row->fencing_token = lease_store_issue_token(store, 0);
-		result = lease_sql_insert(store, key, row, metadata) ? LEASE_LOCK_OK : LEASE_LOCK_STALE;
-	}
+		result = insert(store, key, arg) ? LEASE_LOCK_OK : LEASE_LOCK_STALE;
 
 	LockRelease(&tag, ExclusiveLock, false);
 	return result;
+}
+
+typedef struct InsertedRow
+{
+	LeaseRow   *row;
+	const LeaseMetadata *metadata;
+} InsertedRow;
+
+static bool
+insert_row(LeaseStore *store, const LeaseKey *key, void *arg)
+{
+	InsertedRow *inserted = arg;
+
+	inserted->row->fencing_token = lease_store_issue_token(store, 0);
+	return lease_sql_insert(store, key, inserted->row, inserted->metadata);
+}
+
+/*
+ * Makes the object, with a new token.
+ */
+LeaseLockResult
+lease_store_insert(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
+				   const LeaseMetadata *metadata)
+{
+	InsertedRow inserted = {row, metadata};
+
+	return lease_store_insert_by(store, key, insert_row, &inserted);
 }
 
 /*

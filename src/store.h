@@ -70,7 +70,11 @@ struct LeaseStore
 };
 
 /* store.c */
+typedef bool (*LeaseInsert) (LeaseStore *store, const LeaseKey *key, void *arg);
+
 extern void lease_row_set(LeaseRow *row, const Datum *values, const bool *nulls);
+extern LeaseLockResult lease_store_insert_by(LeaseStore *store, const LeaseKey *key,
+											 LeaseInsert insert, void *arg);
 
 /* store_heap.c */
 extern void lease_heap_begin(LeaseStore *store);

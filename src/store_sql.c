@@ -1,6 +1,7 @@
 /*
  * store_sql.c
- *		Rows of the table through the executor.  All SQL text of lease is here.
+ *		Rows of the table through the executor.  All SQL text of lease is here,
+ *		but for whole objects, which are in store_object.c.
  *
  * Every statement is constant but for the name of the table, and runs with the
  * caller's privileges under row-level security, triggers and constraints.

@@ -134,9 +134,35 @@ static const char *const holding_columns[] = {
 	"held_since",
 };
 
+/* That an object is being deleted, which cannot be taken back. */
+static const char *const deletion_columns[] = {
+	"deletion_timestamp",
+	"deletion_grace_period_seconds",
+};
+
+/* Errors out if one of the columns has been written.  old is NULL in an INSERT. */
+static void
+check_unchanged(Relation rel, HeapTuple old, HeapTuple new,
+				const char *const *columns, int count, const char *hint)
+{
+	for (int i = 0; i < count; i++)
+	{
+		Column		c = get_column(rel, new, columns[i]);
+
+		if (old == NULL ? c.isnull : columns_equal(rel, c, get_column(rel, old, columns[i])))
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set column \"%s\" of a lease", columns[i]),
+				 errdetail("Only the owner of the table may write it by hand."),
+				 errhint("%s", hint),
+				 errtablecol(rel, c.attnum)));
+	}
+}
+
 /*
- * Errors out if somebody who may not do so decides who holds the lease.  old is
- * NULL in an INSERT.
+ * Errors out if somebody who may not do so decides who holds the lease, or that
+ * it is being deleted.
  */
 static void
 check_may_decide(Relation rel, HeapTuple old, HeapTuple new)
@@ -144,19 +170,10 @@ check_may_decide(Relation rel, HeapTuple old, HeapTuple new)
 	if (lease_permit_take() || is_owner(rel))
 		return;
 
-	for (int i = 0; i < lengthof(holding_columns); i++)
-	{
-		Column		c = get_column(rel, new, holding_columns[i]);
-
-		if (old == NULL ? c.isnull : columns_equal(rel, c, get_column(rel, old, holding_columns[i])))
-			continue;
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to set column \"%s\" of a lease", holding_columns[i]),
-				 errdetail("Only the owner of the table may write it by hand."),
-				 errhint("Call lease_acquire(), lease_renew(), lease_release() or lease_handover()."),
-				 errtablecol(rel, c.attnum)));
-	}
+	check_unchanged(rel, old, new, holding_columns, lengthof(holding_columns),
+					"Call lease_acquire(), lease_renew(), lease_release() or lease_handover().");
+	check_unchanged(rel, old, new, deletion_columns, lengthof(deletion_columns),
+					"Delete the lease; it is marked so while it has finalizers.");
 }
 
 /* A new token, in the row that is being written and so nowhere else. */
@@ -222,6 +239,24 @@ token_for_update(Relation rel, HeapTuple old, HeapTuple new)
 }
 
 /*
+ * An object that is inserted has a time of creation.  Only the owner may load
+ * one without, as there are in Kubernetes.
+ */
+static HeapTuple
+with_creation_timestamp(Relation rel, HeapTuple tuple)
+{
+	Column		created = get_column(rel, tuple, "creation_timestamp");
+	TimestampTz now = GetCurrentTimestamp();
+	bool		isnull = false;
+
+	if (!created.isnull || is_owner(rel))
+		return tuple;
+	created.value = TimestampTzGetDatum(now - now % USECS_PER_SEC);
+	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), 1, &created.attnum,
+									 &created.value, &isnull);
+}
+
+/*
  * The row with what it gets whether it was asked for or not.
  */
 static HeapTuple
@@ -261,6 +296,7 @@ on_insert(Relation rel, HeapTuple tuple)
 	/* A row that the owner restores keeps its version. */
 	if (new_version <= 0 || !is_owner(rel))
 		new_version = lease_ttl_next_resource_version(0, GetCurrentTimestamp());
+	tuple = with_creation_timestamp(rel, tuple);
 	return with_ours(rel, tuple, new_version, token_for_insert(rel, token),
 					 since.isnull ? TimestampTzGetDatum(GetCurrentTimestamp()) : since.value,
 					 is_held_by_nobody(rel, tuple));
@@ -314,6 +350,7 @@ lease_on_write(PG_FUNCTION_ARGS)
 		tuple = on_update(rel, trigger->tg_trigtuple, trigger->tg_newtuple);
 
 	check_finite(rel, tuple, "creation_timestamp");
+	check_finite(rel, tuple, "deletion_timestamp");
 	check_finite(rel, tuple, "acquire_time");
 	check_finite(rel, tuple, "renew_time");
 	check_finite(rel, tuple, "not_before");

@@ -30,6 +30,7 @@ PG_FUNCTION_INFO_V1(lease_valid_labels);
 PG_FUNCTION_INFO_V1(lease_valid_annotations);
 PG_FUNCTION_INFO_V1(lease_valid_owner_references);
 PG_FUNCTION_INFO_V1(lease_valid_finalizers);
+PG_FUNCTION_INFO_V1(lease_valid_managed_fields);
 PG_FUNCTION_INFO_V1(lease_valid_strategy);
 
 /* Checks one member of a JSON object; state is the caller's own. */
@@ -49,8 +50,8 @@ is_alnum(char c)
 }
 
 /* [a-z0-9]([-a-z0-9]*[a-z0-9])? */
-static bool
-is_dns_label_syntax(const char *s, int len)
+bool
+lease_is_dns_label_syntax(const char *s, int len)
 {
 	if (len == 0 || !is_lower_alnum(s[0]) || !is_lower_alnum(s[len - 1]))
 		return false;
@@ -63,8 +64,8 @@ is_dns_label_syntax(const char *s, int len)
 }
 
 /* DNS labels joined by dots */
-static bool
-is_dns_subdomain_syntax(const char *s, int len)
+bool
+lease_is_dns_subdomain_syntax(const char *s, int len)
 {
 	const char *end = s + len;
 
@@ -72,7 +73,7 @@ is_dns_subdomain_syntax(const char *s, int len)
 	{
 		const char *dot = memchr(s, '.', end - s);
 
-		if (!is_dns_label_syntax(s, (dot ? dot : end) - s))
+		if (!lease_is_dns_label_syntax(s, (dot ? dot : end) - s))
 			return false;
 		if (dot == NULL)
 			return true;
@@ -80,11 +81,11 @@ is_dns_subdomain_syntax(const char *s, int len)
 	}
 }
 
-/* ([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9], at most 63 bytes */
-static bool
-is_name_part(const char *s, int len)
+/* ([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9] */
+bool
+lease_is_name_syntax(const char *s, int len)
 {
-	if (len == 0 || len > MAX_LABEL_LEN || !is_alnum(s[0]) || !is_alnum(s[len - 1]))
+	if (len == 0 || !is_alnum(s[0]) || !is_alnum(s[len - 1]))
 		return false;
 	for (int i = 1; i < len - 1; i++)
 	{
@@ -92,6 +93,12 @@ is_name_part(const char *s, int len)
 			return false;
 	}
 	return true;
+}
+
+static bool
+is_name_part(const char *s, int len)
+{
+	return len <= MAX_LABEL_LEN && lease_is_name_syntax(s, len);
 }
 
 /* a name part, with a DNS subdomain and a slash before it or not */
@@ -104,7 +111,7 @@ is_qualified_name(const char *s, int len)
 	{
 		int			prefix_len = slash - s;
 
-		if (prefix_len > MAX_SUBDOMAIN_LEN || !is_dns_subdomain_syntax(s, prefix_len))
+		if (prefix_len > MAX_SUBDOMAIN_LEN || !lease_is_dns_subdomain_syntax(s, prefix_len))
 			return false;
 		s = slash + 1;
 		len -= prefix_len + 1;
@@ -212,7 +219,7 @@ lease_valid_name(PG_FUNCTION_ARGS)
 	int			len = VARSIZE_ANY_EXHDR(name);
 
 	PG_RETURN_BOOL(len <= MAX_SUBDOMAIN_LEN &&
-				   is_dns_subdomain_syntax(VARDATA_ANY(name), len));
+				   lease_is_dns_subdomain_syntax(VARDATA_ANY(name), len));
 }
 
 Datum
@@ -222,7 +229,7 @@ lease_valid_namespace(PG_FUNCTION_ARGS)
 	int			len = VARSIZE_ANY_EXHDR(namespace);
 
 	PG_RETURN_BOOL(len <= MAX_LABEL_LEN &&
-				   is_dns_label_syntax(VARDATA_ANY(namespace), len));
+				   lease_is_dns_label_syntax(VARDATA_ANY(namespace), len));
 }
 
 Datum
@@ -294,6 +301,23 @@ lease_valid_finalizers(PG_FUNCTION_ARGS)
 }
 
 Datum
+lease_valid_managed_fields(PG_FUNCTION_ARGS)
+{
+	JsonbContainer *entries = &PG_GETARG_JSONB_P(0)->root;
+
+	if (!JsonContainerIsArray(entries) || JsonContainerIsScalar(entries))
+		PG_RETURN_BOOL(false);
+	for (int i = 0; i < JsonContainerSize(entries); i++)
+	{
+		JsonbValue *entry = getIthJsonbValueFromContainer(entries, i);
+
+		if (entry->type != jbvBinary || !JsonContainerIsObject(entry->val.binary.data))
+			PG_RETURN_BOOL(false);
+	}
+	PG_RETURN_BOOL(true);
+}
+
+Datum
 lease_valid_strategy(PG_FUNCTION_ARGS)
 {
 	text	   *strategy = PG_GETARG_TEXT_PP(0);
@@ -333,7 +357,7 @@ lease_validate_name(const text *name)
 	int			len = VARSIZE_ANY_EXHDR(name);
 
 	check_length("lease name", len, MAX_SUBDOMAIN_LEN);
-	if (!is_dns_subdomain_syntax(s, len))
+	if (!lease_is_dns_subdomain_syntax(s, len))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("invalid lease name \"%s\"", text_to_cstring(name)),
@@ -351,7 +375,7 @@ lease_validate_namespace(const text *namespace)
 	int			len = VARSIZE_ANY_EXHDR(namespace);
 
 	check_length("lease namespace", len, MAX_LABEL_LEN);
-	if (!is_dns_label_syntax(s, len))
+	if (!lease_is_dns_label_syntax(s, len))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("invalid lease namespace \"%s\"", text_to_cstring(namespace)),

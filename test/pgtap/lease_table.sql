@@ -7,18 +7,20 @@ SELECT no_plan();
 CREATE TEMP TABLE wanted (column_name text, type text, not_null boolean);
 INSERT INTO wanted VALUES
 	('namespace', 'text', true), ('name', 'text', true), ('uid', 'uuid', true), ('resource_version', 'bigint', true),
-	('creation_timestamp', 'timestamp with time zone', true), ('labels', 'jsonb', false), ('annotations', 'jsonb', false),
+	('creation_timestamp', 'timestamp with time zone', false), ('labels', 'jsonb', false), ('annotations', 'jsonb', false),
 	('owner_references', 'jsonb', false), ('finalizers', 'text[]', false), ('holder_identity', 'text', false),
 	('lease_duration_seconds', 'integer', false), ('acquire_time', 'timestamp with time zone', false),
 	('renew_time', 'timestamp with time zone', false), ('lease_transitions', 'integer', false), ('strategy', 'text', false),
 	('preferred_holder', 'text', false), ('held_since', 'timestamp with time zone', false), ('lock_delay_seconds', 'integer', false),
-	('not_before', 'timestamp with time zone', false), ('reserved_for', 'text', false), ('fencing_token', 'bigint', true);
+	('not_before', 'timestamp with time zone', false), ('reserved_for', 'text', false), ('fencing_token', 'bigint', true),
+	('generate_name', 'text', false), ('generation', 'bigint', false), ('deletion_timestamp', 'timestamp with time zone', false),
+	('deletion_grace_period_seconds', 'bigint', false), ('managed_fields', 'jsonb', false);
 SELECT columns_are('lease', (SELECT array_agg(column_name::name) FROM wanted), 'the columns are the fields of the API, and what the functions need');
 SELECT col_type_is('lease', column_name::name, type, column_name || ' is ' || type) FROM wanted;
 SELECT CASE WHEN not_null THEN col_not_null('lease', column_name::name, column_name || ' is always there')
 	ELSE col_is_null('lease', column_name::name, column_name || ' may be NULL: every field of spec is optional') END FROM wanted;
 SELECT is(collname, 'C', column_name || ' is compared byte by byte')
-FROM (VALUES ('namespace'), ('name'), ('holder_identity'), ('strategy'), ('preferred_holder'), ('reserved_for')) v (column_name)
+FROM (VALUES ('namespace'), ('name'), ('holder_identity'), ('strategy'), ('preferred_holder'), ('reserved_for'), ('generate_name')) v (column_name)
 JOIN pg_attribute ON attrelid = 'lease'::regclass AND attname = column_name
 JOIN pg_collation c ON c.oid = attcollation;
 
@@ -88,7 +90,11 @@ INSERT INTO bad VALUES
 	('name, preferred_holder', $$'bad', 'me'$$, 'lease_preferred_holder_check'),
 	('name, strategy, preferred_holder', $$'bad', '', 'me'$$, 'lease_preferred_holder_check'),
 	('name, fencing_token', $$'bad', 0$$, 'lease_fencing_token_check'),
-	('name, fencing_token', $$'bad', -1$$, 'lease_fencing_token_check');
+	('name, fencing_token', $$'bad', -1$$, 'lease_fencing_token_check'),
+	('name, generation', $$'bad', -1$$, 'lease_generation_check'),
+	('name, managed_fields', $$'bad', '{}'$$, 'lease_managed_fields_check'),
+	('name, managed_fields', $$'bad', '"x"'$$, 'lease_managed_fields_check'),
+	('name, managed_fields', $$'bad', '[{}, 1]'$$, 'lease_managed_fields_check');
 SELECT throws_ok(format('INSERT INTO lease (%s) VALUES (%s)', columns, vals), '23514',
 	'new row for relation "lease" violates check constraint "' || constraint_name || '"', format('refused: (%s) = (%s)', columns, left(vals, 60)))
 FROM bad;

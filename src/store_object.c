@@ -1,0 +1,340 @@
+/*
+ * store_object.c
+ *		Whole objects in the table, through the executor: what Kubernetes' requests
+ *		read and write.  With store_sql.c, all SQL text of lease.
+ *
+ * As there: constant statements but for the name of the table, run with the
+ * caller's privileges.  What is written here is written by hand, so the triggers
+ * ask who may say who holds a lease.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "object.h"
+#include "store.h"
+#include "compat.h"
+
+/* Parameter $n of all statements is field n - 1. */
+#define OBJECT "SELECT name, generate_name, namespace, uid, resource_version, generation," \
+	" creation_timestamp, deletion_timestamp, deletion_grace_period_seconds, labels," \
+	" annotations, owner_references, finalizers, managed_fields, holder_identity," \
+	" lease_duration_seconds, acquire_time, renew_time, lease_transitions, strategy," \
+	" preferred_holder FROM ONLY %s" BY_KEY
+#define BY_KEY " WHERE namespace OPERATOR(pg_catalog.=) $3 AND name OPERATOR(pg_catalog.=) $1"
+#define METADATA " generate_name = $2, labels = $10, annotations = $11," \
+	" owner_references = $12, finalizers = $13, managed_fields = $14"
+
+typedef enum Statement
+{
+	READ,
+	LOCK_NO_KEY,
+	LOCK_EXCLUSIVE,
+	INSERT,
+	INSERT_AS_GIVEN,
+	UPDATE_METADATA,
+	UPDATE,
+	MARK_DELETED,
+	STATEMENTS
+} Statement;
+
+/* %s is the table. */
+static const char *const statement_text[STATEMENTS] = {
+	[READ] = OBJECT,
+	[LOCK_NO_KEY] = OBJECT " FOR NO KEY UPDATE SKIP LOCKED",
+	[LOCK_EXCLUSIVE] = OBJECT " FOR UPDATE SKIP LOCKED",
+	[INSERT] = "INSERT INTO %s (name, generate_name, namespace, generation, labels,"
+	" annotations, owner_references, finalizers, managed_fields, holder_identity,"
+	" lease_duration_seconds, acquire_time, renew_time, lease_transitions, strategy,"
+	" preferred_holder)"
+	" VALUES ($1, $2, $3, $6, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
+	" ON CONFLICT (namespace, name) DO NOTHING",
+	/* uid: one that cannot be kept is made anew */
+	[INSERT_AS_GIVEN] = "INSERT INTO %s (name, generate_name, namespace, uid,"
+	" resource_version, generation, creation_timestamp, deletion_timestamp,"
+	" deletion_grace_period_seconds, labels, annotations, owner_references, finalizers,"
+	" managed_fields, holder_identity, lease_duration_seconds, acquire_time, renew_time,"
+	" lease_transitions, strategy, preferred_holder)"
+	" VALUES ($1, $2, $3, coalesce($4, pg_catalog.gen_random_uuid()), $5, $6, $7, $8, $9,"
+	" $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
+	" ON CONFLICT (namespace, name) DO NOTHING",
+	[UPDATE_METADATA] = "UPDATE ONLY %s SET" METADATA BY_KEY,
+	[UPDATE] = "UPDATE ONLY %s SET" METADATA ", holder_identity = $15,"
+	" lease_duration_seconds = $16, acquire_time = $17, renew_time = $18,"
+	" lease_transitions = $19, strategy = $20, preferred_holder = $21" BY_KEY,
+	[MARK_DELETED] = "UPDATE ONLY %s SET deletion_timestamp = $8,"
+	" deletion_grace_period_seconds = $9, generation = $6" BY_KEY,
+};
+
+/* Plans kept for the rest of the session, and the schema they were made for. */
+static SPIPlanPtr plans[STATEMENTS];
+static NameData plans_schema;
+
+static SPIPlanPtr
+connect_and_plan(const char *schema, Statement statement)
+{
+	Oid			types[LEASE_FIELDS];
+	char	   *text;
+
+	SPI_connect();
+	if (strcmp(NameStr(plans_schema), schema) != 0)
+	{
+		for (int i = 0; i < STATEMENTS; i++)
+		{
+			if (plans[i] != NULL)
+				SPI_freeplan(plans[i]);
+			plans[i] = NULL;
+		}
+		namestrcpy(&plans_schema, schema);
+	}
+	if (plans[statement] != NULL)
+		return plans[statement];
+
+	for (LeaseField f = 0; f < LEASE_FIELDS; f++)
+		types[f] = lease_field_type(f);
+	text = psprintf(statement_text[statement], quote_qualified_identifier(schema, LEASE_TABLE));
+	plans[statement] = SPI_prepare_cursor(text, LEASE_FIELDS, types, CURSOR_OPT_GENERIC_PLAN);
+	if (plans[statement] == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", text, SPI_result_code_string(SPI_result));
+	SPI_keepplan(plans[statement]);
+	return plans[statement];
+}
+
+/*
+ * Copies the object that SPI has found to the caller's memory.
+ */
+static void
+fill_object(MemoryContext context, LeaseObject *object)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	memset(object, 0, sizeof(*object));
+	for (LeaseField f = 0; f < LEASE_FIELDS; f++)
+	{
+		int16		len;
+		bool		by_value;
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+										  f + 1, &object->nulls[f]);
+
+		get_typlenbyval(lease_field_type(f), &len, &by_value);
+		if (object->nulls[f])
+			continue;
+		object->values[f] = len == -1 ?
+			PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) : datumCopy(value, by_value, len);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+bool
+lease_store_is_owner(LeaseStore *store)
+{
+	return object_ownercheck(RelationRelationId, store->table->relid, GetUserId());
+}
+
+/*
+ * An object with finalizers is marked instead of deleted, by an UPDATE; who does
+ * that must be allowed to delete all the same.
+ */
+void
+lease_store_check_may_delete(LeaseStore *store)
+{
+	if (pg_class_aclcheck(store->table->relid, GetUserId(), ACL_DELETE) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, LEASE_TABLE);
+}
+
+static void
+key_parameters(const LeaseKey *key, Datum *values, char *nulls)
+{
+	memset(values, 0, LEASE_FIELDS * sizeof(Datum));
+	memset(nulls, 'n', LEASE_FIELDS);
+	values[FIELD_NAME] = PointerGetDatum(key->name);
+	nulls[FIELD_NAME] = ' ';
+	values[FIELD_NAMESPACE] = PointerGetDatum(key->namespace);
+	nulls[FIELD_NAMESPACE] = ' ';
+}
+
+/*
+ * Runs READ or one of the LOCK statements; with a snapshot as for select_row()
+ * in store_sql.c.
+ */
+static bool
+select_object(LeaseStore *store, Statement statement, Snapshot snapshot,
+			  const LeaseKey *key, LeaseObject *object)
+{
+	MemoryContext context = CurrentMemoryContext;
+	SPIPlanPtr	plan = connect_and_plan(NameStr(store->table->schema), statement);
+	Datum		values[LEASE_FIELDS];
+	char		nulls[LEASE_FIELDS];
+	int			result;
+	bool		found;
+
+	key_parameters(key, values, nulls);
+	if (snapshot != InvalidSnapshot)
+		result = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot,
+									  true, false, 1);
+	else
+		result = SPI_execute_plan(plan, values, nulls, false, 1);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
+	found = SPI_processed > 0;
+	if (found)
+		fill_object(context, object);
+	SPI_finish();
+	return found;
+}
+
+/*
+ * Reads the newest committed version, or this transaction's own, without a lock.
+ */
+bool
+lease_store_read_object(LeaseStore *store, const LeaseKey *key, LeaseObject *object)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	bool		found = select_object(store, READ, snapshot, key, object);
+
+	UnregisterSnapshot(snapshot);
+	return found;
+}
+
+static void
+serialization_failure(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update")));
+}
+
+/*
+ * Locks the newest version, whatever it is, and reads it.  Never waits.  STALE if
+ * there is none.  Unlike an acquirer, who asks for something like this wants to
+ * write in any case, so it does no harm to lock more than was read.
+ *
+ * LockTupleNoKeyExclusive goes together with guards; LockTupleExclusive is for
+ * what ends a holding, and so takes a new token.
+ */
+LeaseLockResult
+lease_store_lock_object(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
+						LeaseObject *object)
+{
+	if (mode == LockTupleExclusive &&
+		(!lease_token_lock(store->table->relid) || !lease_history_lock(store->table->relid)))
+		return LEASE_LOCK_BUSY;
+	if (select_object(store, mode == LockTupleExclusive ? LOCK_EXCLUSIVE : LOCK_NO_KEY,
+					  InvalidSnapshot, key, object))
+		return LEASE_LOCK_OK;
+
+	/* Gone?  Or skipped because it was locked, or made after our snapshot? */
+	if (!lease_store_read_object(store, key, object))
+		return LEASE_LOCK_STALE;
+	if (IsolationUsesXactSnapshot() && !select_object(store, READ, InvalidSnapshot, key, object))
+		serialization_failure();
+	return LEASE_LOCK_BUSY;
+}
+
+/*
+ * Runs a statement that writes an object.  Returns whether a row was written.
+ */
+static bool
+write_object(LeaseStore *store, Statement statement, LeaseObject *object)
+{
+	SPIPlanPtr	plan = connect_and_plan(NameStr(store->table->schema), statement);
+	char		nulls[LEASE_FIELDS];
+	LeasePermit outer = {0};
+	int			result;
+	bool		written;
+
+	for (LeaseField f = 0; f < LEASE_FIELDS; f++)
+		nulls[f] = object->nulls[f] ? 'n' : ' ';
+
+	/* That it is being deleted is for nobody to write, but for a deletion. */
+	if (statement == MARK_DELETED)
+		outer = lease_permit_begin(LEASE_BY_HAND);
+	result = SPI_execute_plan(plan, object->values, nulls, false, 0);
+	if (statement == MARK_DELETED)
+		lease_permit_end(outer);
+
+	if (result == SPI_OK_REWRITTEN)
+	{
+		/* see write_row() in store_sql.c */
+		SPI_freeplan(plan);
+		plans[statement] = NULL;
+		SPI_finish();
+		return false;
+	}
+	if (result != SPI_OK_INSERT && result != SPI_OK_UPDATE)
+		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
+	written = SPI_processed > 0;
+	SPI_finish();
+	return written;
+}
+
+/* As lease_store_insert() needs it; with as_given, what the server decides comes along. */
+typedef struct Insertion
+{
+	LeaseObject *object;
+	bool		as_given;
+} Insertion;
+
+static bool
+insert(LeaseStore *store, const LeaseKey *key, void *arg)
+{
+	Insertion  *insertion = arg;
+	LeaseObject gone;
+
+	if (IsolationUsesXactSnapshot() && select_object(store, READ, InvalidSnapshot, key, &gone))
+		serialization_failure();
+	return write_object(store, insertion->as_given ? INSERT_AS_GIVEN : INSERT, insertion->object);
+}
+
+/*
+ * Makes the object.  LEASE_LOCK_STALE and LEASE_LOCK_BUSY as for
+ * lease_store_insert().
+ */
+LeaseLockResult
+lease_store_insert_object(LeaseStore *store, LeaseObject *object, bool as_given)
+{
+	LeaseKey	key = {
+		.namespace = DatumGetTextPP(object->values[FIELD_NAMESPACE]),
+		.name = DatumGetTextPP(object->values[FIELD_NAME]),
+	};
+	Insertion	insertion = {object, as_given};
+
+	return lease_store_insert_by(store, &key, insert, &insertion);
+}
+
+static void
+update(LeaseStore *store, Statement statement, LeaseObject *object)
+{
+	/* The row is locked, so it is there. */
+	if (!write_object(store, statement, object))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("lease was not written"),
+				 errdetail("A trigger or a rule on the table suppressed it.")));
+}
+
+/*
+ * Writes what a request may change of an object that is locked; without
+ * with_spec, in the metadata only, for which it takes no more privileges.
+ */
+void
+lease_store_update_object(LeaseStore *store, LeaseObject *object, bool with_spec)
+{
+	update(store, with_spec ? UPDATE : UPDATE_METADATA, object);
+}
+
+/*
+ * Writes that the object, which is locked, is being deleted.
+ */
+void
+lease_store_mark_deleted(LeaseStore *store, LeaseObject *object)
+{
+	update(store, MARK_DELETED, object);
+}
