@@ -855,3 +855,37 @@ action: created, configured, or unchanged. One row an object.
 An update is a JSON merge patch: fields in the object are set, null removes one, the rest stays; labels and annotations are merged key by key, lists are replaced. uid and resourceVersion in the object are preconditions. uid, resourceVersion, creationTimestamp and deletionTimestamp of an object that does not exist yet are kept if the owner of the table applies it and it has a uid, and assigned anew otherwise.
 Who holds a lease, only the owner of the table may change in this way.
 Errors: LS400 not a Lease, an unknown field, a value of the wrong type, another namespace; LS409 conflict: another uid or resourceVersion; LS422 invalid: every rule broken that the API server has, one a line in the detail; 23505 no free name for generateName; 55P03 could not tell: the lease is locked; 22004, 25006, 40001, 42501 as lease_acquire().';
+
+-- ---------------------------------------------------------------------------
+-- kubectl
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION kubectl(
+	command text,
+	at timestamptz DEFAULT clock_timestamp())
+RETURNS text
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION kubectl(text, timestamptz) IS
+'Runs a kubectl command line on the leases and nodes here, and returns what kubectl 1.32 prints: SELECT kubectl(''-n kube-system get lease -l k8s.io/component=kube-apiserver''). get, describe, label, annotate and delete. at: the instant to which AGE is counted.
+What kubectl prints on standard error is a NOTICE if it exits with 0, a WARNING if it fails but has printed something, or else an ERROR.
+Errors: 42601 the command line cannot be read; 22023 a wrong argument or selector; 02000 not found; LS400, LS409, LS422 as lease_apply(); 0A000 not supported; 42501 not permitted; 55P03 locked.';
+
+CREATE FUNCTION kubectl_json(object jsonb) RETURNS text
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION kubectl_json(jsonb) IS
+'The object as kubectl get -o json prints it: keys sorted, four blanks, Go''s escapes.';
+
+CREATE FUNCTION kubectl_yaml(object jsonb) RETURNS text
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION kubectl_yaml(jsonb) IS
+'The object as kubectl get -o yaml prints it (sigs.k8s.io/yaml).';
+
+CREATE FUNCTION kubectl_jsonpath(object jsonb, template text) RETURNS text
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION kubectl_jsonpath(jsonb, text) IS
+'What kubectl get -o jsonpath=template prints for the object. Errors: 22023 with kubectl''s text.';
+
+CREATE FUNCTION kubectl_describe(object jsonb, lease jsonb DEFAULT NULL) RETURNS text
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION kubectl_describe(jsonb, jsonb) IS
+'The object as kubectl describe prints it, without events; lease: that of a Node, which is shown with it.';

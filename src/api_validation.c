@@ -211,8 +211,9 @@ check_label(const char *s)
 	return messages;
 }
 
-static List *
-check_qualified_name(const char *s)
+/* What is wrong with the key of a label or annotation; a list of char *. */
+List *
+lease_check_qualified_name(const char *s)
 {
 	List	   *messages = NIL;
 	const char *slash = strchr(s, '/');
@@ -238,8 +239,9 @@ check_qualified_name(const char *s)
 	return messages;
 }
 
-static List *
-check_label_value(const char *s)
+/* What is wrong with the value of a label; a list of char *. */
+List *
+lease_check_label_value(const char *s)
 {
 	List	   *messages = NIL;
 
@@ -314,9 +316,9 @@ validate_labels(List **faults, const LeaseObject *object)
 	for (int i = 0; i < count; i++)
 	{
 		invalid_string(faults, "metadata.labels", pairs[i].key,
-					   check_qualified_name(pairs[i].key));
+					   lease_check_qualified_name(pairs[i].key));
 		invalid_string(faults, "metadata.labels", pairs[i].value,
-					   check_label_value(pairs[i].value));
+					   lease_check_label_value(pairs[i].value));
 	}
 }
 
@@ -337,7 +339,7 @@ validate_annotations(List **faults, const LeaseObject *object)
 		for (char *c = lower; *c; c++)
 			*c = pg_ascii_tolower((unsigned char) *c);
 		invalid_string(faults, "metadata.annotations", pairs[i].key,
-					   check_qualified_name(lower));
+					   lease_check_qualified_name(lower));
 		total += strlen(pairs[i].key) + strlen(pairs[i].value);
 	}
 	if (total > MAX_ANNOTATIONS_LEN)
@@ -501,7 +503,7 @@ validate_finalizers(List **faults, const LeaseObject *object)
 	char	  **names = get_strings(object, FIELD_FINALIZERS, &count);
 
 	for (int i = 0; i < count; i++)
-		invalid_string(faults, "metadata.finalizers", names[i], check_qualified_name(names[i]));
+		invalid_string(faults, "metadata.finalizers", names[i], lease_check_qualified_name(names[i]));
 	if (contains(names, count, FINALIZER_ORPHAN) && contains(names, count, FINALIZER_FOREGROUND))
 		invalid(faults, "metadata.finalizers", go_strings(names, count),
 				"finalizer " FINALIZER_ORPHAN " and " FINALIZER_FOREGROUND " cannot be both set");
@@ -697,7 +699,7 @@ validate_strategy(List **faults, const LeaseObject *object)
 		return;
 	if (strchr(strategy, '/') != NULL)
 		invalid_string(faults, "spec.strategy.strategy", strategy,
-					   check_qualified_name(strategy));
+					   lease_check_qualified_name(strategy));
 	else
 		add(faults, psprintf("spec.strategy.strategy: Unsupported value: %s: supported values: \""
 							 STRATEGY "\"", quote(strategy)));

@@ -100,6 +100,8 @@ extern char *lease_object_decode(JsonbContainer *json, LeaseObject *object);
 
 /* api_validation.c */
 extern List *lease_object_validate(const LeaseObject *object, const LeaseObject *old);
+extern List *lease_check_qualified_name(const char *s);
+extern List *lease_check_label_value(const char *s);
 extern char *lease_go_quote(const char *s, int len);
 
 /* store_object.c */

@@ -1,0 +1,151 @@
+/*
+ * columns.c
+ *		-o custom-columns: a table of paths.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/jsonb.h"
+
+#include "columns.h"
+#include "jsonpath.h"
+#include "kubectl.h"
+#include "print.h"
+#include "tabwriter.h"
+
+typedef struct Column
+{
+	char	   *header;
+	KubectlPath *path;
+} Column;
+
+static List *
+parse_columns(const char *spec)
+{
+	List	   *columns = NIL;
+	const char *part = spec;
+
+	while (part != NULL)
+	{
+		const char *comma = strchr(part, ',');
+		char	   *text = comma == NULL ? pstrdup(part) : pnstrdup(part, comma - part);
+		char	   *colon = strchr(text, ':');
+		Column	   *column = palloc(sizeof(Column));
+
+		if (colon == NULL || strchr(colon + 1, ':') != NULL)
+			kubectl_usage_error("error: unexpected custom-columns spec: %s, expected <header>:<json-path-expr>", text);
+		column->header = pnstrdup(text, colon - text);
+		column->path = kubectl_parse_path(kubectl_relaxed_path(colon + 1));
+		columns = lappend(columns, column);
+		part = comma == NULL ? NULL : comma + 1;
+	}
+	return columns;
+}
+
+/* A value as Go's %v prints what was decoded from JSON. */
+static void
+print_go_value(StringInfo out, const JsonbValue *value)
+{
+	JsonbContainer *container = value->type == jbvBinary ? value->val.binary.data : NULL;
+	bool		first = true;
+
+	check_stack_depth();
+	if (value->type == jbvString)
+		appendBinaryStringInfo(out, value->val.string.val, value->val.string.len);
+	else if (value->type == jbvNull)
+		appendStringInfoString(out, "<nil>");
+	else if (container == NULL)
+		kubectl_print_compact_json(out, value);
+	else if (JsonContainerIsObject(container))
+	{
+		ListCell   *lc;
+
+		appendStringInfoString(out, "map[");
+		foreach(lc, kubectl_members(container))
+		{
+			const KubectlMember *member = lfirst(lc);
+
+			appendStringInfo(out, "%s%.*s:", first ? "" : " ", member->key.val.string.len,
+							 member->key.val.string.val);
+			print_go_value(out, &member->value);
+			first = false;
+		}
+		appendStringInfoChar(out, ']');
+	}
+	else
+	{
+		JsonbIterator *it = JsonbIteratorInit(container);
+		JsonbIteratorToken token;
+		JsonbValue	v;
+
+		appendStringInfoChar(out, '[');
+		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+		{
+			if (token != WJB_ELEM)
+				continue;
+			appendStringInfoString(out, first ? "" : " ");
+			print_go_value(out, &v);
+			first = false;
+		}
+		appendStringInfoChar(out, ']');
+	}
+}
+
+static void
+write_cells(KubectlTable *table, List *columns, const JsonbValue *object)
+{
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		List	   *values = kubectl_find_path(((Column *) lfirst(lc))->path, object);
+		StringInfoData cell;
+		ListCell   *value;
+
+		initStringInfo(&cell);
+		appendStringInfoString(&cell, lc == list_head(columns) ? "" : "\t");
+		if (values == NIL)
+			appendStringInfoString(&cell, "<none>");
+		foreach(value, values)
+		{
+			const JsonbValue *v = lfirst(value);
+
+			appendStringInfoString(&cell, value == list_head(values) ? "" : ",");
+			if (v->type == jbvNull)
+				appendStringInfoString(&cell, "<none>");
+			else
+				print_go_value(&cell, v);
+		}
+		kubectl_table_write(table, cell.data);
+		pfree(cell.data);
+	}
+	kubectl_table_write(table, "\n");
+}
+
+/*
+ * Prints a row for each object, Jsonb *.
+ */
+void
+kubectl_print_columns(StringInfo out, const char *spec, bool no_headers, List *objects)
+{
+	List	   *columns = parse_columns(spec);
+	KubectlTable *table = kubectl_table_new(6, 3);
+	ListCell   *lc;
+
+	if (!no_headers)
+	{
+		foreach(lc, columns)
+			kubectl_table_write(table, psprintf("%s%s", lc == list_head(columns) ? "" : "\t",
+												((Column *) lfirst(lc))->header));
+		kubectl_table_write(table, "\n");
+	}
+	foreach(lc, objects)
+	{
+		JsonbValue	value;
+
+		CHECK_FOR_INTERRUPTS();
+		JsonbToJsonbValue(lfirst(lc), &value);
+		write_cells(table, columns, &value);
+	}
+	kubectl_table_flush(table, out);
+}

@@ -1,0 +1,20 @@
+/*
+ * jsonpath.h
+ *		Kubernetes' JSONPath templates.
+ */
+#ifndef KUBECTL_JSONPATH_H
+#define KUBECTL_JSONPATH_H
+
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+
+typedef struct KubectlPath KubectlPath;
+
+extern KubectlPath *kubectl_parse_path(const char *template);
+extern bool kubectl_print_path(StringInfo out, KubectlPath *path, const JsonbValue *data,
+							   bool allow_missing, char **error);
+extern List *kubectl_find_path(KubectlPath *path, const JsonbValue *data);
+extern char *kubectl_relaxed_path(const char *path);
+
+#endif							/* KUBECTL_JSONPATH_H */
