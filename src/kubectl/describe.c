@@ -144,6 +144,8 @@ write_at(KubectlTable *table, int level, const char *fmt,...)
 	{
 		if (*p == '\033')
 			appendStringInfoString(&escaped, "^[");
+		else if (*p == '\r')
+			appendStringInfoString(&escaped, "\\r");
 		else
 			appendStringInfoChar(&escaped, *p);
 	}

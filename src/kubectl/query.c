@@ -12,7 +12,9 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -61,6 +63,15 @@ run(const KubectlCommand *command, const char *text, int nargs, Oid *types, Datu
 		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
 }
 
+static bool
+is_null(uint64 row, int column)
+{
+	bool		isnull;
+
+	(void) SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull);
+	return isnull;
+}
+
 /* A column of a row that was found; NULL if it is. */
 static char *
 get_text(uint64 row, int column)
@@ -97,6 +108,20 @@ get_age(uint64 row, int column, TimestampTz at)
 	return lease_age_text(isnull ? LEASE_NO_TIME : DatumGetTimestampTz(value), at);
 }
 
+/* The API server sends null for a time that was never set. */
+static Jsonb *
+with_creation_time(Jsonb *object, bool created)
+{
+	Datum		path[] = {CStringGetTextDatum("metadata"), CStringGetTextDatum("creationTimestamp")};
+
+	if (created)
+		return object;
+	return DatumGetJsonbP(DirectFunctionCall4(jsonb_set, JsonbPGetDatum(object),
+											  PointerGetDatum(construct_array(path, 2, TEXTOID, -1, false, TYPALIGN_INT)),
+											  DirectFunctionCall1(jsonb_in, CStringGetDatum("null")),
+											  BoolGetDatum(true)));
+}
+
 static KubectlItem *
 lease_item(const KubectlCommand *command, uint64 row, bool with_object)
 {
@@ -109,7 +134,7 @@ lease_item(const KubectlCommand *command, uint64 row, bool with_object)
 	item->cells[0] = get_text_or(row, 3, "");
 	item->cells[1] = get_age(row, 4, command->at);
 	item->labels = get_jsonb(row, 5);
-	item->object = with_object ? get_jsonb(row, 6) : NULL;
+	item->object = with_object ? with_creation_time(get_jsonb(row, 6), !is_null(row, 4)) : NULL;
 	return item;
 }
 
