@@ -555,10 +555,13 @@ write_double_quoted(Emitter *e, const char *s, int len, bool allow_breaks)
 	const char *end = s + len;
 	bool		spaces = false;
 
+	/* go-yaml looks for a byte order mark at the beginning, whatever it writes */
+	bool		all_escaped = len >= 3 && memcmp(s, "\xef\xbb\xbf", 3) == 0;
+
 	write_indicator(e, "\"", true, false);
 	while (s < end)
 	{
-		if (!is_printable(s) || is_break(s, end) || *s == '"' || *s == '\\')
+		if (all_escaped || !is_printable(s) || is_break(s, end) || *s == '"' || *s == '\\')
 		{
 			s = write_escaped(e, s);
 			spaces = false;
@@ -639,11 +642,57 @@ write_literal(Emitter *e, const char *s, int len)
 	}
 }
 
+/*
+ * sigs.k8s.io/yaml reads JSON with a YAML parser, and goes on from what that makes of
+ * it.  It takes a next line (U+0085) for a line break, and folds it; and refuses
+ * other control characters that JSON has without escapes.
+ */
+static char *
+as_read_from_json(const char *s, int len)
+{
+	const char *end = s + len;
+	StringInfoData text;
+
+	initStringInfo(&text);
+	while (s < end)
+	{
+		const unsigned char *u = (const unsigned char *) s;
+		const char *p = s + strspn(s, " ");
+		int			breaks = 0;
+
+		while (end - p >= 2 && memcmp(p, "\xc2\x85", 2) == 0)
+		{
+			breaks++;
+			p += 2;
+			p += strspn(p, " ");
+		}
+		if (breaks > 0)
+		{
+			if (breaks == 1)
+				appendStringInfoChar(&text, ' ');
+			while (--breaks > 0)
+				appendStringInfoChar(&text, '\n');
+			s = p;
+			continue;
+		}
+		if (u[0] == 0x7f || (u[0] == 0xc2 && u[1] < 0xa0) ||
+			(u[0] == 0xef && u[1] == 0xbf && u[2] >= 0xbe))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("error: yaml: control characters are not allowed")));
+		p = s + pg_mblen(s);
+		appendBinaryStringInfo(&text, s, p - s);
+		s = p;
+	}
+	return text.data;
+}
+
 static void
 emit_string(Emitter *e, const JsonbValue *value, bool simple_key)
 {
-	int			len = value->val.string.len;
-	char	   *s = pnstrdup(value->val.string.val, len);
+	char	   *s = as_read_from_json(pnstrdup(value->val.string.val, value->val.string.len),
+									  value->val.string.len);
+	int			len = strlen(s);
 	Analysis	a = analyze(s, len);
 	int			indent = e->indent;
 
