@@ -862,11 +862,12 @@ Errors: LS400 not a Lease, an unknown field, a value of the wrong type, another 
 
 CREATE FUNCTION kubectl(
 	command text,
-	at timestamptz DEFAULT clock_timestamp())
+	at timestamptz DEFAULT clock_timestamp(),
+	manifest text DEFAULT NULL)
 RETURNS text
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION kubectl(text, timestamptz) IS
-'Runs a kubectl command line on the leases and nodes here, and returns what kubectl 1.32 prints: SELECT kubectl(''-n kube-system get lease -l k8s.io/component=kube-apiserver''). get, describe, label, annotate and delete. at: the instant to which AGE is counted.
+COMMENT ON FUNCTION kubectl(text, timestamptz, text) IS
+'Runs a kubectl command line on the leases and nodes here, and returns what kubectl 1.32 prints: SELECT kubectl(''-n kube-system get lease -l k8s.io/component=kube-apiserver''). get, describe, label, annotate, delete, patch, create, apply and replace. at: the instant to which AGE is counted. manifest: what kubectl reads from standard input with -f -, in YAML or JSON.
 What kubectl prints on standard error is a NOTICE if it exits with 0, a WARNING if it fails but has printed something, or else an ERROR.
 Errors: 42601 the command line cannot be read; 22023 a wrong argument or selector; 02000 not found; LS400, LS409, LS422 as lease_apply(); 0A000 not supported; 42501 not permitted; 55P03 locked.';
 
@@ -879,6 +880,11 @@ CREATE FUNCTION kubectl_yaml(object jsonb) RETURNS text
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION kubectl_yaml(jsonb) IS
 'The object as kubectl get -o yaml prints it (sigs.k8s.io/yaml).';
+
+CREATE FUNCTION kubectl_manifest(manifest text) RETURNS SETOF jsonb
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION kubectl_manifest(text) IS
+'The objects of a manifest in YAML (several documents are separated by ---) or JSON, as kubectl reads it. Errors: 22P02 with kubectl''s text.';
 
 CREATE FUNCTION kubectl_jsonpath(object jsonb, template text) RETURNS text
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';

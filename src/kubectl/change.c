@@ -29,22 +29,25 @@ key_of(const KubectlItem *item)
 	return key;
 }
 
-/* What kubectl says when the API server says no. */
-static void
-say_refusal(KubectlCommand *command, const LeaseApiReply *reply)
+/*
+ * Says what kubectl says when the API server says no.  doing: "error when ...: ",
+ * or empty.
+ */
+void
+kubectl_say_refusal(KubectlCommand *command, const LeaseApiReply *reply, const char *doing)
 {
 	ListCell   *lc;
 
 	switch (reply->result)
 	{
 		case LEASE_API_NOT_FOUND:
-			kubectl_say_error(command, ERRCODE_NO_DATA_FOUND, "Error from server (NotFound): %s", reply->message);
+			kubectl_say_error(command, ERRCODE_NO_DATA_FOUND, "Error from server (NotFound): %s%s", doing, reply->message);
 			break;
 		case LEASE_API_CONFLICT:
-			kubectl_say_error(command, ERRCODE_LEASE_CONFLICT, "Error from server (Conflict): %s", reply->message);
+			kubectl_say_error(command, ERRCODE_LEASE_CONFLICT, "Error from server (Conflict): %s%s", doing, reply->message);
 			break;
 		case LEASE_API_ALREADY_EXISTS:
-			kubectl_say_error(command, ERRCODE_UNIQUE_VIOLATION, "Error from server (AlreadyExists): %s", reply->message);
+			kubectl_say_error(command, ERRCODE_UNIQUE_VIOLATION, "Error from server (AlreadyExists): %s%s", doing, reply->message);
 			break;
 		case LEASE_API_BUSY:
 			kubectl_say_error(command, ERRCODE_LOCK_NOT_AVAILABLE, "error: %s: another transaction has it locked", reply->message);
@@ -62,7 +65,7 @@ say_refusal(KubectlCommand *command, const LeaseApiReply *reply)
 			}
 			break;
 		default:
-			kubectl_say_error(command, ERRCODE_LEASE_BAD_REQUEST, "Error from server (BadRequest): %s", reply->message);
+			kubectl_say_error(command, ERRCODE_LEASE_BAD_REQUEST, "Error from server (BadRequest): %s%s", doing, reply->message);
 	}
 }
 
@@ -73,8 +76,8 @@ is_refusal(const LeaseApiReply *reply)
 }
 
 /* False, with what kubectl says, if it could not be written. */
-static bool
-write_back(KubectlCommand *command, const KubectlItem *item, Jsonb *object)
+bool
+kubectl_write_back(KubectlCommand *command, const KubectlItem *item, Jsonb *object)
 {
 	if (item->type == KUBECTL_NODE)
 	{
@@ -90,14 +93,14 @@ write_back(KubectlCommand *command, const KubectlItem *item, Jsonb *object)
 												 cstring_to_text(item->namespace), true);
 
 		if (is_refusal(reply))
-			say_refusal(command, reply);
+			kubectl_say_refusal(command, reply, "");
 		return !is_refusal(reply);
 	}
 }
 
 /* --dry-run: nothing is written; the words that are added to the message. */
-static bool
-is_dry_run(const KubectlCommand *command, const char **words)
+bool
+kubectl_is_dry_run(const KubectlCommand *command, const char **words)
 {
 	const char *value = command->flags.dry_run;
 
@@ -114,8 +117,8 @@ is_dry_run(const KubectlCommand *command, const char **words)
 }
 
 /* The message, or what -o asks for. */
-static void
-say_done(KubectlCommand *command, KubectlItem *item, Jsonb *object, const char *done)
+void
+kubectl_say_done(KubectlCommand *command, KubectlItem *item, Jsonb *object, const char *done)
 {
 	const char *format = command->flags.output;
 
@@ -385,9 +388,9 @@ change_item(KubectlCommand *command, const Changes *changes, KubectlItem *item)
 	if (command->flags.resource_version != NULL)
 		after = set_path(after, path_of("resourceVersion", NULL),
 						 string_to_jsonb(command->flags.resource_version));
-	if (!is_dry_run(command, &dry_run) && !write_back(command, item, after))
+	if (!kubectl_is_dry_run(command, &dry_run) && !kubectl_write_back(command, item, after))
 		return;
-	say_done(command, item, after,
+	kubectl_say_done(command, item, after,
 			 psprintf("%s%s", what_was_done(command, changes, before, after), dry_run));
 }
 
@@ -464,7 +467,7 @@ delete_item(KubectlCommand *command, const KubectlItem *item)
 		LeaseApiReply *reply = lease_api_delete(command->funcid, &key, NULL, NULL);
 
 		if (is_refusal(reply))
-			say_refusal(command, reply);
+			kubectl_say_refusal(command, reply, "");
 		return !is_refusal(reply);
 	}
 }
@@ -474,7 +477,7 @@ kubectl_delete_command(KubectlCommand *command)
 {
 	bool		forced = is_forced(command);
 	const char *dry_run;
-	bool		dry = is_dry_run(command, &dry_run);
+	bool		dry = kubectl_is_dry_run(command, &dry_run);
 	bool		by_name;
 	List	   *items;
 	ListCell   *lc;

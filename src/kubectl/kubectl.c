@@ -27,6 +27,10 @@ static const struct
 	{"label", kubectl_label_command},
 	{"annotate", kubectl_annotate_command},
 	{"delete", kubectl_delete_command},
+	{"create", kubectl_create_command},
+	{"apply", kubectl_apply_command},
+	{"replace", kubectl_replace_command},
+	{"patch", kubectl_patch_command},
 };
 
 static void append(StringInfo out, const char *fmt, va_list args) pg_attribute_printf(2, 0);
@@ -125,6 +129,7 @@ kubectl(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "command" : "at")));
 	command.at = PG_GETARG_TIMESTAMPTZ(1);
+	command.manifest = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	initStringInfo(&command.out);
 	initStringInfo(&command.err);
 	kubectl_parse_flags(&command, kubectl_split_words(text_to_cstring(PG_GETARG_TEXT_PP(0))));

@@ -6,6 +6,8 @@
  *		get.c			kubectl get
  *		describe_cmd.c	kubectl describe
  *		change.c		kubectl label, annotate, delete
+ *		write.c			kubectl create, apply, replace, patch
+ *		manifest.c		objects in YAML or JSON
  *		resource.c		what the arguments of a command name, and finding it
  *		query.c			the queries
  *		selector.c		label and field selectors
@@ -23,6 +25,8 @@
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
+
+#include "lease.h"
 
 /* Flags that commands know; those left out are refused. */
 typedef struct KubectlFlags
@@ -153,5 +157,20 @@ extern void kubectl_describe_command(KubectlCommand *command);
 extern void kubectl_label_command(KubectlCommand *command);
 extern void kubectl_annotate_command(KubectlCommand *command);
 extern void kubectl_delete_command(KubectlCommand *command);
+extern void kubectl_say_refusal(KubectlCommand *command, const LeaseApiReply *reply,
+								const char *doing);
+extern bool kubectl_write_back(KubectlCommand *command, const KubectlItem *item, Jsonb *object);
+extern bool kubectl_is_dry_run(const KubectlCommand *command, const char **words);
+extern void kubectl_say_done(KubectlCommand *command, KubectlItem *item, Jsonb *object,
+							 const char *done);
+
+/* write.c */
+extern void kubectl_create_command(KubectlCommand *command);
+extern void kubectl_apply_command(KubectlCommand *command);
+extern void kubectl_replace_command(KubectlCommand *command);
+extern void kubectl_patch_command(KubectlCommand *command);
+
+/* manifest.c */
+extern List *kubectl_read_manifest(const char *text);
 
 #endif							/* KUBECTL_H */

@@ -17,7 +17,20 @@ extern List *kubectl_members(JsonbContainer *object);
 extern char *kubectl_number_text(Numeric number);
 
 /* yaml.c */
+typedef enum KubectlScalar
+{
+	KUBECTL_STRING,
+	KUBECTL_NULL,
+	KUBECTL_TRUE,
+	KUBECTL_FALSE,
+	KUBECTL_INTEGER,
+	KUBECTL_FLOAT,
+	KUBECTL_NOT_FINITE
+} KubectlScalar;
+
 extern void kubectl_print_yaml(StringInfo out, const Jsonb *value);
+extern KubectlScalar kubectl_resolve_scalar(const char *s);
+extern char *kubectl_scalar_number(const char *s);
 
 /* A member of an object; key and value point into it. */
 typedef struct KubectlMember

@@ -139,23 +139,24 @@ write_indicator(Emitter *e, const char *indicator, bool needs_whitespace, bool i
  * ---------- Would a plain text be read as something else? ----------
  */
 
-static bool
-is_word(const char *s)
+static const struct
 {
-	static const char *const words[] = {
-		"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON",
-		"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF",
-		"", "~", "null", "Null", "NULL", ".nan", ".NaN", ".NAN",
-		".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF"
-	};
-
-	for (int i = 0; i < lengthof(words); i++)
-	{
-		if (strcmp(words[i], s) == 0)
-			return true;
-	}
-	return false;
-}
+	const char *text;
+	KubectlScalar scalar;
+}			words[] = {
+	{"y", KUBECTL_TRUE}, {"Y", KUBECTL_TRUE}, {"yes", KUBECTL_TRUE}, {"Yes", KUBECTL_TRUE},
+	{"YES", KUBECTL_TRUE}, {"true", KUBECTL_TRUE}, {"True", KUBECTL_TRUE}, {"TRUE", KUBECTL_TRUE},
+	{"on", KUBECTL_TRUE}, {"On", KUBECTL_TRUE}, {"ON", KUBECTL_TRUE},
+	{"n", KUBECTL_FALSE}, {"N", KUBECTL_FALSE}, {"no", KUBECTL_FALSE}, {"No", KUBECTL_FALSE},
+	{"NO", KUBECTL_FALSE}, {"false", KUBECTL_FALSE}, {"False", KUBECTL_FALSE}, {"FALSE", KUBECTL_FALSE},
+	{"off", KUBECTL_FALSE}, {"Off", KUBECTL_FALSE}, {"OFF", KUBECTL_FALSE},
+	{"", KUBECTL_NULL}, {"~", KUBECTL_NULL}, {"null", KUBECTL_NULL}, {"Null", KUBECTL_NULL},
+	{"NULL", KUBECTL_NULL},
+	{".nan", KUBECTL_NOT_FINITE}, {".NaN", KUBECTL_NOT_FINITE}, {".NAN", KUBECTL_NOT_FINITE},
+	{".inf", KUBECTL_NOT_FINITE}, {".Inf", KUBECTL_NOT_FINITE}, {".INF", KUBECTL_NOT_FINITE},
+	{"+.inf", KUBECTL_NOT_FINITE}, {"+.Inf", KUBECTL_NOT_FINITE}, {"+.INF", KUBECTL_NOT_FINITE},
+	{"-.inf", KUBECTL_NOT_FINITE}, {"-.Inf", KUBECTL_NOT_FINITE}, {"-.INF", KUBECTL_NOT_FINITE},
+};
 
 static const char *
 skip_digits(const char *s)
@@ -163,9 +164,12 @@ skip_digits(const char *s)
 	return s + strspn(s, "0123456789");
 }
 
-/* Go's strconv.ParseInt or ParseUint for base 0 */
+/*
+ * Go's strconv.ParseInt or ParseUint for base 0.  The value without its sign, if
+ * this is one.
+ */
 static bool
-is_integer(const char *s)
+parse_integer(const char *s, uint64 *value)
 {
 	static const struct
 	{
@@ -181,7 +185,6 @@ is_integer(const char *s)
 	bool		negative = *s == '-';
 	const char *digits = "0123456789";
 	int			base = 10;
-	uint64		value;
 
 	s += is_signed;
 	if (*s == '0' && s[1] != '\0')
@@ -202,9 +205,17 @@ is_integer(const char *s)
 	if (*s == '\0' || s[strspn(s, digits)] != '\0')
 		return false;
 	errno = 0;
-	value = strtou64(s, NULL, base);
+	*value = strtou64(s, NULL, base);
 	return errno == 0 &&
-		(!is_signed || value <= (uint64) PG_INT64_MAX + (negative ? 1 : 0));
+		(!is_signed || *value <= (uint64) PG_INT64_MAX + (negative ? 1 : 0));
+}
+
+static bool
+is_integer(const char *s)
+{
+	uint64		value;
+
+	return parse_integer(s, &value);
 }
 
 /* A finite number that go-yaml's regular expression lets through. */
@@ -348,18 +359,45 @@ without_underscores(const char *s)
 static bool
 resolves_to_string(const char *s)
 {
+	return kubectl_resolve_scalar(s) == KUBECTL_STRING && !is_timestamp(s) && !is_base60(s);
+}
+
+/*
+ * What go-yaml reads a plain scalar as.  Times come back as strings.
+ */
+KubectlScalar
+kubectl_resolve_scalar(const char *s)
+{
 	char	   *plain;
 
-	if (*s == '\0' || strchr("yYnNtTfFoO~", *s) != NULL)
-		return !is_word(s);
+	if (*s == '\0' || strchr("yYnNtTfFoO~.+-", *s) != NULL)
+	{
+		for (int i = 0; i < lengthof(words); i++)
+		{
+			if (strcmp(words[i].text, s) == 0)
+				return words[i].scalar;
+		}
+	}
 	if (*s == '.')
-		return !is_word(s) && !is_float(s);
-	if (strchr("+-0123456789", *s) == NULL)
-		return true;
-	if (is_word(s) || is_timestamp(s) || is_base60(s))
-		return false;
+		return is_float(s) ? KUBECTL_FLOAT : KUBECTL_STRING;
+	if (*s == '\0' || strchr("+-0123456789", *s) == NULL || is_timestamp(s))
+		return KUBECTL_STRING;
 	plain = without_underscores(s);
-	return !is_integer(plain) && !is_float(plain);
+	return is_integer(plain) ? KUBECTL_INTEGER : is_float(plain) ? KUBECTL_FLOAT : KUBECTL_STRING;
+}
+
+/*
+ * The number that a scalar stands for, in a way that numeric_in() reads.
+ */
+char *
+kubectl_scalar_number(const char *s)
+{
+	char	   *plain = without_underscores(s);
+	uint64		value;
+
+	if (parse_integer(plain, &value))
+		return psprintf("%s" UINT64_FORMAT, *plain == '-' ? "-" : "", value);
+	return plain;
 }
 
 /*
