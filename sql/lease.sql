@@ -869,7 +869,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION kubectl(text, timestamptz, text) IS
 'Runs a kubectl command line on the leases and nodes here, and returns what kubectl 1.32 prints: SELECT kubectl(''-n kube-system get lease -l k8s.io/component=kube-apiserver''). get, describe, label, annotate, delete, patch, create, apply and replace. at: the instant to which AGE is counted. manifest: what kubectl reads from standard input with -f -, in YAML or JSON.
 What kubectl prints on standard error is a NOTICE if it exits with 0, a WARNING if it fails but has printed something, or else an ERROR.
-Errors: 42601 the command line cannot be read; 22023 a wrong argument or selector; 02000 not found; LS400, LS409, LS422 as lease_apply(); 0A000 not supported; 42501 not permitted; 55P03 locked.';
+Errors: 42601 the command line cannot be read; 22023 a wrong argument or selector; P0002 not found; LS400, LS409, LS422 as lease_apply(); 0A000 not supported; 42501 not permitted; 55P03 locked.';
 
 CREATE FUNCTION kubectl_json(object jsonb) RETURNS text
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';

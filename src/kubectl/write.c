@@ -202,6 +202,19 @@ make_manifest(const KubectlCommand *command, Jsonb *object)
 	return manifest;
 }
 
+static void
+refuse_arguments(const KubectlCommand *command)
+{
+	StringInfoData args;
+	ListCell   *lc;
+
+	initStringInfo(&args);
+	foreach(lc, command->args)
+		appendStringInfo(&args, "%s%s", args.len == 0 ? "" : " ", (char *) lfirst(lc));
+	kubectl_usage_error("error: Unexpected args: [%s]\nSee 'kubectl %s -h' for help and examples",
+						args.data, command->verb);
+}
+
 /* The objects of the manifest, those in lists one by one. */
 static List *
 read_manifests(const KubectlCommand *command)
@@ -210,8 +223,7 @@ read_manifests(const KubectlCommand *command)
 	ListCell   *lc;
 
 	if (command->args != NIL)
-		kubectl_usage_error("error: Unexpected args: [%s]\nSee 'kubectl %s -h' for help and examples",
-							(char *) linitial(command->args), command->verb);
+		refuse_arguments(command);
 	if (command->flags.filenames == NIL)
 		kubectl_usage_error("error: must specify one of -f and -k");
 	if (list_length(command->flags.filenames) != 1 || strcmp(linitial(command->flags.filenames), "-") != 0)
