@@ -503,7 +503,10 @@ CREATE VIEW kubectl_get_leases WITH (security_invoker = true) AS
 SELECT namespace,
 	   name,
 	   coalesce(holder_identity, '') AS holder,
-	   lease_age(creation_timestamp) AS age
+	   lease_age(creation_timestamp) AS age,
+	   creation_timestamp,
+	   renew_time,
+	   labels
 FROM lease
 ORDER BY (namespace || '/' || name) COLLATE "C";
 
@@ -513,6 +516,9 @@ COMMENT ON COLUMN kubectl_get_leases.namespace IS 'column NAMESPACE of kubectl';
 COMMENT ON COLUMN kubectl_get_leases.name IS 'column NAME of kubectl';
 COMMENT ON COLUMN kubectl_get_leases.holder IS 'column HOLDER of kubectl: holder_identity, empty when there is none';
 COMMENT ON COLUMN kubectl_get_leases.age IS 'column AGE of kubectl: since creation, not since the last renewal';
+COMMENT ON COLUMN kubectl_get_leases.creation_timestamp IS 'what AGE is counted from';
+COMMENT ON COLUMN kubectl_get_leases.renew_time IS 'when it was last renewed';
+COMMENT ON COLUMN kubectl_get_leases.labels IS 'what kubectl -l selects by';
 
 -- ---------------------------------------------------------------------------
 -- Nodes
@@ -823,6 +829,16 @@ COMMENT ON COLUMN lease_apiservers.expires_at IS 'when the lease expires; lease_
 COMMENT ON COLUMN lease_apiservers.holder_identity IS 'holder of the lease: its name, "_", and the instance';
 COMMENT ON COLUMN lease_apiservers.fencing_token IS 'changes when another instance takes over';
 COMMENT ON COLUMN lease_apiservers.creation_timestamp IS 'when the lease was made; an instance that takes over does not change it';
+
+CREATE VIEW lease_apiserver_count WITH (security_invoker = true) AS
+SELECT count(*) FILTER (WHERE live) AS live, count(*) FILTER (WHERE NOT live) AS expired
+FROM lease_apiservers;
+
+COMMENT ON VIEW lease_apiserver_count IS 'how many API servers are live: one row';
+COMMENT ON COLUMN lease_apiserver_count.live IS 'with a valid identity lease';
+COMMENT ON COLUMN lease_apiserver_count.expired IS 'with one that has expired, and was not collected yet';
+
+-- ---------------------------------------------------------------------------
 -- objects: leases as Kubernetes' JSON
 -- ---------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ describe_item(KubectlCommand *command, const KubectlItem *item)
 {
 	if (item->type == KUBECTL_NODE)
 	{
-		List	   *leases = kubectl_query_leases(command, "kube-node-lease", item->name, true);
+		List	   *leases = kubectl_query_leases(command, "kube-node-lease", item->name, NULL, true);
 
 		kubectl_describe_node(&command->out, item->object,
 							  leases == NIL ? NULL : ((KubectlItem *) linitial(leases))->object,

@@ -118,6 +118,7 @@ typedef struct KubectlSelector KubectlSelector;
 typedef struct KubectlFieldSelector KubectlFieldSelector;
 extern KubectlSelector *kubectl_parse_selector(const char *text, char **error);
 extern bool kubectl_selector_matches(const KubectlSelector *selector, const Jsonb *labels);
+extern Jsonb *kubectl_selector_labels(const KubectlSelector *selector);
 extern KubectlFieldSelector *kubectl_parse_field_selector(const char *text, bool of_nodes,
 														  char **error);
 extern bool kubectl_field_selector_matches(const KubectlFieldSelector *selector,
@@ -127,7 +128,7 @@ extern char *kubectl_label(const Jsonb *labels, const char *key);
 
 /* query.c */
 extern List *kubectl_query_leases(const KubectlCommand *command, const char *namespace,
-								  const char *name, bool with_object);
+								  const char *name, Jsonb *labels, bool with_object);
 extern List *kubectl_query_nodes(const KubectlCommand *command, const char *name,
 								 bool with_object);
 extern char *kubectl_remove_node(const KubectlCommand *command, const char *name);

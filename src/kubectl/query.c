@@ -27,8 +27,9 @@
 #define FROM_LEASE " FROM ONLY %1$s.lease AS l"
 
 /* Kubernetes lists in the order of its keys, which are namespace/name. */
-#define EVERYWHERE " ORDER BY (l.namespace OPERATOR(pg_catalog.||) '/') COLLATE pg_catalog.\"C\", l.name"
-#define IN_NAMESPACE " WHERE l.namespace OPERATOR(pg_catalog.=) $1 ORDER BY l.name"
+#define EVERYWHERE " WHERE ($3 IS NULL OR l.labels OPERATOR(pg_catalog.@>) $3) ORDER BY (l.namespace OPERATOR(pg_catalog.||) '/') COLLATE pg_catalog.\"C\", l.name"
+#define IN_NAMESPACE " WHERE l.namespace OPERATOR(pg_catalog.=) $1" \
+	" AND ($3 IS NULL OR l.labels OPERATOR(pg_catalog.@>) $3) ORDER BY l.name"
 #define BY_NAME " WHERE l.namespace OPERATOR(pg_catalog.=) $1 AND l.name OPERATOR(pg_catalog.=) $2"
 
 #define NODE_COLUMNS_TEXT \
@@ -53,11 +54,12 @@
  * Runs a query with parameters of the given types, as far as they are not NULL.
  */
 static void
-run(const KubectlCommand *command, const char *text, int nargs, Oid *types, Datum *values)
+run(const KubectlCommand *command, const char *text, int nargs, Oid *types, Datum *values,
+	const char *nulls)
 {
 	const char *schema = quote_identifier(get_namespace_name(get_func_namespace(command->funcid)));
 	int			result = SPI_execute_with_args(psprintf(text, schema), nargs, types, values,
-											   NULL, false, 0);
+											   nulls, false, 0);
 
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
@@ -168,14 +170,14 @@ typedef KubectlItem *(*MakeItem) (const KubectlCommand *command, uint64 row, boo
 /* Runs a query and makes items of its rows, in the caller's memory. */
 static List *
 query_items(const KubectlCommand *command, const char *text, int nargs, Oid *types,
-			Datum *values, MakeItem make_item, bool with_object)
+			Datum *values, const char *nulls, MakeItem make_item, bool with_object)
 {
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext old;
 	List	   *items = NIL;
 
 	SPI_connect();
-	run(command, text, nargs, types, values);
+	run(command, text, nargs, types, values, nulls);
 	old = MemoryContextSwitchTo(context);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
@@ -188,20 +190,26 @@ query_items(const KubectlCommand *command, const char *text, int nargs, Oid *typ
 }
 
 /*
- * Leases in a namespace, or everywhere if it is NULL, or of one name.
+ * Leases in a namespace, or everywhere if it is NULL, or of one name.  labels, if
+ * given, are those that they must have.
  */
 List *
 kubectl_query_leases(const KubectlCommand *command, const char *namespace,
-					 const char *name, bool with_object)
+					 const char *name, Jsonb *labels, bool with_object)
 {
-	Oid			types[] = {TEXTOID, TEXTOID};
-	Datum		values[2] = {0};
+	Oid			types[] = {TEXTOID, TEXTOID, JSONBOID};
+	Datum		values[] = {
+		namespace == NULL ? (Datum) 0 : CStringGetTextDatum(namespace),
+		name == NULL ? (Datum) 0 : CStringGetTextDatum(name),
+		JsonbPGetDatum(labels),
+	};
+	char		nulls[] = {
+		namespace == NULL ? 'n' : ' ',
+		name == NULL ? 'n' : ' ',
+		labels == NULL ? 'n' : ' ',
+	};
 	const char *text;
 
-	if (namespace != NULL)
-		values[0] = CStringGetTextDatum(namespace);
-	if (name != NULL)
-		values[1] = CStringGetTextDatum(name);
 	if (namespace == NULL)
 		text = with_object ? LEASE_COLUMNS_TEXT LEASE_OBJECT_TEXT FROM_LEASE EVERYWHERE :
 			LEASE_COLUMNS_TEXT FROM_LEASE EVERYWHERE;
@@ -211,8 +219,7 @@ kubectl_query_leases(const KubectlCommand *command, const char *namespace,
 	else
 		text = with_object ? LEASE_COLUMNS_TEXT LEASE_OBJECT_TEXT FROM_LEASE BY_NAME :
 			LEASE_COLUMNS_TEXT FROM_LEASE BY_NAME;
-	return query_items(command, text, namespace == NULL ? 0 : name == NULL ? 1 : 2,
-					   types, values, lease_item, with_object);
+	return query_items(command, text, lengthof(types), types, values, nulls, lease_item, with_object);
 }
 
 /*
@@ -233,7 +240,7 @@ kubectl_query_nodes(const KubectlCommand *command, const char *name, bool with_o
 	else
 		text = with_object ? NODE_COLUMNS_TEXT NODE_OBJECT_TEXT FROM_NODE NODE_BY_NAME :
 			NODE_COLUMNS_TEXT FROM_NODE NODE_BY_NAME;
-	return query_items(command, text, name == NULL ? 1 : 2, types, values, node_item, with_object);
+	return query_items(command, text, name == NULL ? 1 : 2, types, values, NULL, node_item, with_object);
 }
 
 /* Calls a function of the extension that returns a text. */
@@ -245,7 +252,7 @@ call(const KubectlCommand *command, const char *text, Oid type, Datum value)
 	char	   *result;
 
 	SPI_connect();
-	run(command, text, 1, &type, &value);
+	run(command, text, 1, &type, &value, NULL);
 	old = MemoryContextSwitchTo(context);
 	result = get_text(0, 1);
 	MemoryContextSwitchTo(old);

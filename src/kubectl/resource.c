@@ -210,36 +210,58 @@ bad_selector(const KubectlCommand *command, KubectlType type, const char *error)
 					error)));
 }
 
-/* The items that the selectors let pass. */
-static List *
-select_items(const KubectlCommand *command, KubectlType type, List *items)
+typedef struct Selection
+{
+	KubectlSelector *labels;
+	KubectlFieldSelector *fields;
+} Selection;
+
+static Selection
+parse_selection(const KubectlCommand *command, KubectlType type)
 {
 	const char *fields = command->flags.field_selector ? command->flags.field_selector : "";
 	const char *labels = command->flags.selector ? command->flags.selector : "";
-	KubectlSelector *selector;
-	KubectlFieldSelector *field_selector;
-	List	   *selected = NIL;
-	ListCell   *lc;
+	Selection	selection;
 	char	   *error;
 
-	selector = kubectl_parse_selector(labels, &error);
+	selection.labels = kubectl_parse_selector(labels, &error);
 	if (error != NULL)
 		bad_selector(command, type, error);
-	field_selector = kubectl_parse_field_selector(fields, type == KUBECTL_NODE, &error);
+	selection.fields = kubectl_parse_field_selector(fields, type == KUBECTL_NODE, &error);
 	if (error != NULL)
 		bad_selector(command, type, error);
+	return selection;
+}
+
+static List *
+select_items(const Selection *selection, List *items)
+{
+	List	   *selected = NIL;
+	ListCell   *lc;
 
 	foreach(lc, items)
 	{
 		KubectlItem *item = lfirst(lc);
 
 		CHECK_FOR_INTERRUPTS();
-		if (kubectl_selector_matches(selector, item->labels) &&
-			kubectl_field_selector_matches(field_selector, item->name, item->namespace,
+		if (kubectl_selector_matches(selection->labels, item->labels) &&
+			kubectl_field_selector_matches(selection->fields, item->name, item->namespace,
 										   item->unschedulable))
 			selected = lappend(selected, item);
 	}
 	return selected;
+}
+
+/* All of a type that the selectors let pass. */
+static List *
+list_items(const KubectlCommand *command, KubectlType type, bool with_object)
+{
+	Selection	selection = parse_selection(command, type);
+
+	return select_items(&selection, type == KUBECTL_LEASE ?
+						kubectl_query_leases(command, kubectl_namespace(command), NULL,
+											 kubectl_selector_labels(selection.labels), with_object) :
+						kubectl_query_nodes(command, NULL, with_object));
 }
 
 /*
@@ -256,13 +278,15 @@ kubectl_find(KubectlCommand *command, List *requests, bool with_object)
 	foreach(lc, requests)
 	{
 		const KubectlRequest *request = lfirst(lc);
-		List	   *items = request->type == KUBECTL_LEASE ?
-			kubectl_query_leases(command, namespace, request->name, with_object) :
-			kubectl_query_nodes(command, request->name, with_object);
+		List	   *items;
 
 		if (request->name == NULL)
-			items = select_items(command, request->type, items);
-		else if (items == NIL && !command->flags.ignore_not_found)
+			items = list_items(command, request->type, with_object);
+		else if (request->type == KUBECTL_LEASE)
+			items = kubectl_query_leases(command, namespace, request->name, NULL, with_object);
+		else
+			items = kubectl_query_nodes(command, request->name, with_object);
+		if (request->name != NULL && items == NIL && !command->flags.ignore_not_found)
 			kubectl_say_error(command, ERRCODE_NO_DATA_FOUND,
 							  "Error from server (NotFound): %s \"%s\" not found",
 							  kubectl_resources[request->type].plural, request->name);

@@ -461,6 +461,36 @@ kubectl_selector_matches(const KubectlSelector *selector, const Jsonb *labels)
 }
 
 /*
+ * Labels that whatever matches must have, for an index; NULL if there are none.
+ */
+Jsonb *
+kubectl_selector_labels(const KubectlSelector *selector)
+{
+	JsonbParseState *state = NULL;
+	ListCell   *lc;
+	int			count = 0;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	foreach(lc, selector->requirements)
+	{
+		const Requirement *r = lfirst(lc);
+		JsonbValue	v;
+
+		if (r->op != OP_IN || list_length(r->values) != 1)
+			continue;
+		v.type = jbvString;
+		v.val.string.val = r->key;
+		v.val.string.len = strlen(r->key);
+		pushJsonbValue(&state, WJB_KEY, &v);
+		v.val.string.val = linitial(r->values);
+		v.val.string.len = strlen(v.val.string.val);
+		pushJsonbValue(&state, WJB_VALUE, &v);
+		count++;
+	}
+	return count == 0 ? NULL : JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/*
  * ---------- Field selectors ----------
  */
 

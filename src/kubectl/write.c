@@ -256,7 +256,7 @@ current_object(KubectlCommand *command, const KubectlItem *item)
 {
 	List	   *items = item->type == KUBECTL_NODE ?
 		kubectl_query_nodes(command, item->name, true) :
-		kubectl_query_leases(command, item->namespace, item->name, true);
+		kubectl_query_leases(command, item->namespace, item->name, NULL, true);
 
 	return items == NIL ? NULL : ((KubectlItem *) linitial(items))->object;
 }

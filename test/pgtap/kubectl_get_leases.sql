@@ -10,7 +10,7 @@ INSERT INTO lease (namespace, name, holder_identity, creation_timestamp, renew_t
 	('a', 'x0', NULL, clock_timestamp() + interval '1 h', NULL),
 	('a0', 'x', NULL, clock_timestamp(), NULL);
 
-SELECT columns_are('kubectl_get_leases', ARRAY['namespace', 'name', 'holder', 'age'], 'the columns are those of kubectl get leases -A');
+SELECT columns_are('kubectl_get_leases', ARRAY['namespace', 'name', 'holder', 'age', 'creation_timestamp', 'renew_time', 'labels'], 'the columns are those of kubectl get leases -A, and some to filter on');
 SELECT ok(reloptions @> '{security_invoker=true}', 'the view uses the privileges of who asks') FROM pg_class WHERE oid = 'kubectl_get_leases'::regclass;
 
 -- "-" sorts before the "/" that ends a namespace, a digit after it

@@ -93,5 +93,7 @@ SELECT throws_ok($$SELECT lease_apiserver_heartbeat('a', NULL)$$, '22004', 'inst
 SET LOCAL transaction_read_only = on;
 SELECT throws_ok($$SELECT lease_apiserver_heartbeat('a', gen_random_uuid())$$, '25006', 'cannot execute lease_apiserver_heartbeat() in a read-only transaction', 'not in a read-only transaction');
 
+SELECT results_eq('SELECT live, expired FROM lease_apiserver_count', 'SELECT count(*) FILTER (WHERE live), count(*) FILTER (WHERE NOT live) FROM lease_apiservers', 'and they are counted');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -95,5 +95,21 @@ foreach my $line (split /\n/, slurp_file('test/kubectl/index.tsv'))
 }
 note("$equal of $count outputs are equal, byte for byte");
 
+# Listing one namespace does not read the others.
+$node->safe_psql('postgres', q{
+	DELETE FROM lease;
+	INSERT INTO lease (namespace, name) SELECT 'ns-' || i % 100, 'l-' || i FROM generate_series(1, 20000) i;
+	ANALYZE lease;
+});
+$node->safe_psql('postgres', q{SELECT pg_stat_reset()});
+is(() = $node->safe_psql('postgres', q{SELECT kubectl('get leases -n ns-7 -o name')}) =~ /^lease/mg, 200, 'one namespace of a hundred');
+cmp_ok($node->safe_psql('postgres', q{SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'lease'}), '<', 1000, 'the others are not read');
+my $time = $node->safe_psql('postgres', q{
+	CREATE TEMP TABLE t AS SELECT clock_timestamp() AS start;
+	SELECT kubectl('get leases -A') IS NULL;
+	SELECT extract(milliseconds FROM clock_timestamp() - start) FROM t;
+});
+note('kubectl get leases -A with 20000 leases: ' . (split /\n/, $time)[-1] . ' ms');
+
 $node->stop;
 done_testing();
