@@ -310,7 +310,7 @@ without_managed_fields(Jsonb *object)
 }
 
 static void
-print_jsonpath(KubectlCommand *command, const char *template, const Jsonb *object, bool as_json)
+print_jsonpath(KubectlCommand *command, const char *template, const Jsonb *object)
 {
 	JsonbValue	value;
 	char	   *error = NULL;
@@ -323,6 +323,23 @@ print_jsonpath(KubectlCommand *command, const char *template, const Jsonb *objec
 	if (!kubectl_print_path(&command->out, path, &value,
 							command->flags.allow_missing_template_keys, &error))
 		kubectl_say_error(command, ERRCODE_INVALID_PARAMETER_VALUE, "%s", error);
+}
+
+/* What a template finds, as a JSON array. */
+static void
+print_found(KubectlCommand *command, const char *template, const Jsonb *object)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	value;
+	ListCell   *lc;
+
+	if (template[0] == '\0')
+		kubectl_usage_error("error: template format specified but no template given");
+	JsonbToJsonbValue(unconstify(Jsonb *, object), &value);
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	foreach(lc, kubectl_find_path(kubectl_parse_path(template), &value))
+		pushJsonbValue(&state, WJB_ELEM, lfirst(lc));
+	kubectl_print_json(&command->out, JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL)));
 }
 
 static void
@@ -350,7 +367,7 @@ check_supported(const char *format)
 {
 	static const char *const unsupported[] = {
 		"go-template", "go-template-file", "template", "templatefile", "jsonpath-file",
-		"custom-columns-file", "jsonpath-as-json"
+		"custom-columns-file"
 	};
 
 	for (int i = 0; i < lengthof(unsupported); i++)
@@ -388,6 +405,7 @@ kubectl_print_objects(KubectlCommand *command, const char *format, List *items, 
 {
 	bool		as_json = pg_strcasecmp(format, "json") == 0;
 	const char *template;
+	const char *found_template;
 	List	   *objects;
 
 	if (strcmp(format, "name") == 0)
@@ -406,13 +424,17 @@ kubectl_print_objects(KubectlCommand *command, const char *format, List *items, 
 	}
 
 	template = template_of(format, "jsonpath");
-	if (template == NULL && !as_json && pg_strcasecmp(format, "yaml") != 0)
+	found_template = template_of(format, "jsonpath-as-json");
+	if (template == NULL && found_template == NULL && !as_json && pg_strcasecmp(format, "yaml") != 0)
 		check_supported(format);
-	objects = objects_of(command, items, template != NULL || command->flags.show_managed_fields);
+	objects = objects_of(command, items, template != NULL || found_template != NULL ||
+						 command->flags.show_managed_fields);
 	if (single && objects == NIL)
 		return;
 	if (template != NULL)
-		print_jsonpath(command, template, single ? linitial(objects) : make_list(objects), false);
+		print_jsonpath(command, template, single ? linitial(objects) : make_list(objects));
+	else if (found_template != NULL)
+		print_found(command, found_template, single ? linitial(objects) : make_list(objects));
 	else if (as_json)
 		kubectl_print_json(&command->out, single ? linitial(objects) : make_list(objects));
 	else

@@ -57,6 +57,8 @@ SELECT is(kubectl_jsonpath('{"a": [{"n": "x", "v": 1}, {"n": "y", "v": 2.5}, {"n
 SELECT is(kubectl('get leases -o custom-columns=NAME:.metadata.name,APP:metadata.labels.app,L:{.metadata.labels}'), E'NAME   APP      L\na      web      map[app:web]\nb      <none>   <none>\n', 'custom columns');
 SELECT is(kubectl('get leases --sort-by=.spec.holderIdentity -o name'), E'lease.coordination.k8s.io/a\nlease.coordination.k8s.io/b\n', 'sorted');
 
+SELECT is(kubectl('get leases -o ''jsonpath-as-json={.items[*].metadata.name}'''), E'[\n    "a",\n    "b"\n]\n', 'what a template finds, as JSON');
+
 -- create
 SELECT is(kubectl('create -f -', manifest => E'apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata:\n  name: made\n  labels: {"on": "yes"}\nspec:\n  holderIdentity: x\n  leaseDurationSeconds: 0x10\n---\n# nothing\n---\n'
 	'apiVersion: v1\nkind: List\nitems:\n- {apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: listed, namespace: other}}\n'),
