@@ -855,3 +855,17 @@ action: created, configured, or unchanged. One row an object.
 An update is a JSON merge patch: fields in the object are set, null removes one, the rest stays; labels and annotations are merged key by key, lists are replaced. uid and resourceVersion in the object are preconditions. uid, resourceVersion, creationTimestamp and deletionTimestamp of an object that does not exist yet are kept if the owner of the table applies it and it has a uid, and assigned anew otherwise.
 Who holds a lease, only the owner of the table may change in this way.
 Errors: LS400 not a Lease, an unknown field, a value of the wrong type, another namespace; LS409 conflict: another uid or resourceVersion; LS422 invalid: every rule broken that the API server has, one a line in the detail; 23505 no free name for generateName; 55P03 could not tell: the lease is locked; 22004, 25006, 40001, 42501 as lease_acquire().';
+
+-- ---------------------------------------------------------------------------
+-- printers: objects as kubectl prints them
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION kubectl_json(object jsonb) RETURNS text
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION kubectl_json(jsonb) IS
+'The object as kubectl prints it with -o json: SELECT kubectl_json(lease_object(''my-lease'')).';
+
+CREATE FUNCTION kubectl_yaml(object jsonb) RETURNS text
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION kubectl_yaml(jsonb) IS
+'The object as kubectl prints it with -o yaml: SELECT kubectl_yaml(lease_object(''my-lease'')).';
