@@ -869,3 +869,8 @@ CREATE FUNCTION kubectl_yaml(object jsonb) RETURNS text
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION kubectl_yaml(jsonb) IS
 'The object as kubectl prints it with -o yaml: SELECT kubectl_yaml(lease_object(''my-lease'')).';
+
+CREATE FUNCTION kubectl_manifest(manifest text) RETURNS SETOF jsonb
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION kubectl_manifest(text) IS
+'The documents of a manifest in YAML or JSON, as kubectl reads them from a file: SELECT lease_apply(document) FROM kubectl_manifest(''...'') AS document. Documents that are empty are left out. Of a key that stands twice the last one counts. Errors: 22P02 with kubectl''s words for what is not YAML or JSON.';

@@ -109,7 +109,7 @@ is_timestamp(const char *s)
 	if (i < 0 || i > 59)
 		return false;
 	if ((*s == '.' || *s == ',') && is_digit(s[1]))
-		for (s++; is_digit(*s); s++)
+		for (s++, i = 0; is_digit(*s) && i < 9; s++, i++)
 			;
 	return separator == ' ' ? *s == '\0' : is_time_zone(s);
 }
