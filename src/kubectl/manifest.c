@@ -234,7 +234,6 @@ parse_yaml(const char *text, int length)
 				 errmsg("out of memory")));
 	PG_TRY();
 	{
-		yaml_parser_set_encoding(&reader->parser, YAML_UTF8_ENCODING);
 		yaml_parser_set_input_string(&reader->parser, (const unsigned char *) text, length);
 		node = read_document(reader);
 	}
