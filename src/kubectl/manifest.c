@@ -13,15 +13,12 @@
 #include <yaml.h>
 
 #include "common/base64.h"
-#include "common/hashfn.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/memutils.h"
-#include "utils/numeric.h"
 
 #include "kubectl/printers.h"
 #include "kubectl/resolve.h"

@@ -687,8 +687,8 @@ compare_keys(const void *a, const void *b)
 
 /*
  * The order is not transitive where digits and other characters mix, so that
- * kubectl itself prints such maps now in one order, now in another; from the
- * bytewise order a stable way to sort makes it the same every time.
+ * kubectl itself prints such maps now in one order, now in another.  Sorted
+ * bytewise first, they come out the same every time here.
  */
 static void
 sort_members(KubectlMember *members, int n)
