@@ -898,7 +898,7 @@ COMMENT ON FUNCTION kubectl_yaml(jsonb) IS
 'The object as kubectl get -o yaml prints it (sigs.k8s.io/yaml).';
 
 CREATE FUNCTION kubectl_manifest(manifest text) RETURNS SETOF jsonb
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION kubectl_manifest(text) IS
 'The objects of a manifest in YAML (several documents are separated by ---) or JSON, as kubectl reads it. Errors: 22P02 with kubectl''s text.';
 

@@ -10,7 +10,7 @@
 #include "columns.h"
 #include "jsonpath.h"
 #include "kubectl.h"
-#include "print.h"
+#include "printers.h"
 #include "tabwriter.h"
 
 typedef struct Column
@@ -61,7 +61,7 @@ print_go_value(StringInfo out, const JsonbValue *value)
 		ListCell   *lc;
 
 		appendStringInfoString(out, "map[");
-		foreach(lc, kubectl_members(container))
+		foreach(lc, kubectl_member_list(container))
 		{
 			const KubectlMember *member = lfirst(lc);
 

@@ -15,7 +15,7 @@
 
 #include "lease.h"
 #include "describe.h"
-#include "print.h"
+#include "printers.h"
 #include "tabwriter.h"
 
 PG_FUNCTION_INFO_V1(kubectl_describe);
@@ -91,7 +91,7 @@ elements_of(JsonbContainer *array)
 static List *
 members_of(JsonbContainer *object)
 {
-	return object == NULL ? NIL : kubectl_members(object);
+	return object == NULL ? NIL : kubectl_member_list(object);
 }
 
 static char *

@@ -12,7 +12,7 @@
 #include "columns.h"
 #include "jsonpath.h"
 #include "kubectl.h"
-#include "print.h"
+#include "printers.h"
 #include "sort.h"
 #include "tabwriter.h"
 

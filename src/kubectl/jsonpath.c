@@ -14,7 +14,7 @@
 #include "object.h"
 #include "jsonpath.h"
 #include "kubectl.h"
-#include "print.h"
+#include "printers.h"
 
 PG_FUNCTION_INFO_V1(kubectl_jsonpath);
 
@@ -559,7 +559,7 @@ children_of(const JsonbValue *value)
 	{
 		ListCell   *lc;
 
-		foreach(lc, kubectl_members(container))
+		foreach(lc, kubectl_member_list(container))
 			children = append_value(children, &((KubectlMember *) lfirst(lc))->value);
 	}
 	else
@@ -940,7 +940,7 @@ print_go_syntax(StringInfo out, const JsonbValue *value)
 	}
 	else if (JsonContainerIsObject(container))
 	{
-		List	   *members = kubectl_members(container);
+		List	   *members = kubectl_member_list(container);
 
 		appendStringInfoString(out, "map[string]interface {}{");
 		foreach(lc, members)

@@ -171,7 +171,5 @@ extern void kubectl_apply_command(KubectlCommand *command);
 extern void kubectl_replace_command(KubectlCommand *command);
 extern void kubectl_patch_command(KubectlCommand *command);
 
-/* manifest.c */
-extern List *kubectl_read_manifest(const char *text);
 
 #endif							/* KUBECTL_H */

@@ -1,299 +1,914 @@
 /*
  * manifest.c
- *		Objects in YAML or JSON, as kubectl reads them: libyaml, with go-yaml's
- *		resolution of plain scalars.
+ *		Manifests: the documents of a text in YAML, or in JSON, as kubectl reads
+ *		them from a file.
+ *
+ * libyaml finds the structure.  What scalars, anchors and merge keys mean is
+ * decided here, as sigs.k8s.io/yaml does.
  */
 #include "postgres.h"
 
+#include <ctype.h>
+#include <math.h>
 #include <yaml.h>
 
+#include "common/base64.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
-#include "kubectl.h"
-#include "print.h"
+#include "kubectl/printers.h"
+#include "kubectl/resolve.h"
 
 PG_FUNCTION_INFO_V1(kubectl_manifest);
 
-/*
- * Aliases can make a short text a long one.  A manifest has no use for so many
- * values.
- */
-#define MAX_VALUES 1000000
+/* How far kubectl looks for the brace that tells JSON from YAML. */
+#define GUESS_SIZE 4096
+
+/* Above that many nodes, what aliases may add gets less, down to a tenth. */
+#define FEW_NODES 400000.0
+#define MANY_NODES 4000000.0
+
+#define YAML_TAG "tag:yaml.org,2002:"
+
+typedef struct YamlNode
+{
+	yaml_event_type_t type;		/* of the event it starts with */
+	const char *tag;			/* or NULL */
+	const char *value;			/* of a scalar; name of the anchor of an alias */
+	int			length;
+	bool		implicit;		/* a scalar that is neither quoted nor has a tag */
+	bool		being_expanded; /* an alias, at this moment */
+	struct YamlNode *target;		/* of an alias */
+	List	   *children;		/* of maps key, value, key, value, ... */
+} YamlNode;
+
+typedef struct Anchor
+{
+	const char *name;
+	YamlNode	   *node;
+} Anchor;
 
 typedef struct Reader
 {
-	yaml_document_t *document;
-	JsonbParseState *state;
-	int			values;
+	yaml_parser_t parser;
+	yaml_event_t event;
+	bool		has_event;
+	List	   *anchors;
 } Reader;
 
-static void
-syntax_error(const char *reason)
+/* The decoding of one document. */
+typedef struct Decoder
+{
+	JsonbParseState *state;
+	JsonbValue *result;
+	int			nodes;
+	int			alias_nodes;	/* those of them that an alias brought */
+	int			alias_depth;
+} Decoder;
+
+static YamlNode *read_node(Reader *reader);
+static void decode_node(Decoder *d, YamlNode *node, JsonbIteratorToken token);
+
+/* In the words of kubectl. */
+static void pg_attribute_noreturn()
+refuse(const char *problem)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("error: error parsing STDIN: error converting YAML to JSON: yaml: %s", reason)));
+			 errmsg("error: error parsing STDIN: %s", problem)));
 }
 
-/* go-yaml's message */
-static void
-report_problem(const yaml_parser_t *parser)
+static void pg_attribute_noreturn()
+refuse_yaml(const char *problem)
 {
-	size_t		line = parser->problem_mark.line;
+	refuse(psprintf("error converting YAML to JSON: yaml: %s", problem));
+}
+
+/* --- from text to nodes --- */
+
+static void pg_attribute_noreturn()
+refuse_syntax(yaml_parser_t *parser)
+{
+	int			line = parser->problem_mark.line;
 	const char *problem = parser->problem ? parser->problem : "unknown problem parsing YAML content";
 
+	if (parser->error == YAML_MEMORY_ERROR)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	/* The numbers are go-yaml's, which are off by one for some errors. */
 	if (line != 0 && parser->error == YAML_SCANNER_ERROR)
 		line++;
-	else if (line == 0)
+	if (line == 0)
 		line = parser->context_mark.line;
-	if (line != 0)
-		problem = psprintf("line %zu: %s", line, problem);
-	syntax_error(problem);
+	refuse_yaml(line == 0 ? problem : psprintf("line %d: %s", line, problem));
 }
 
-static void
-set_string(JsonbValue *value, const char *s, int len)
+static yaml_event_type_t
+peek(Reader *reader)
 {
-	value->type = jbvString;
-	value->val.string.val = pnstrdup(s, len);
-	value->val.string.len = len;
-}
-
-static void
-set_scalar(JsonbValue *value, const yaml_node_t *node)
-{
-	const char *s = (const char *) node->data.scalar.value;
-	int			len = node->data.scalar.length;
-	KubectlScalar scalar = node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE ?
-		kubectl_resolve_scalar(s) : KUBECTL_STRING;
-
-	if (memchr(s, '\0', len) != NULL)
-		syntax_error("control characters are not allowed");
-	switch (scalar)
+	if (!reader->has_event)
 	{
-		case KUBECTL_STRING:
-			set_string(value, s, len);
-			break;
-		case KUBECTL_NULL:
-			value->type = jbvNull;
-			break;
-		case KUBECTL_TRUE:
-		case KUBECTL_FALSE:
-			value->type = jbvBool;
-			value->val.boolean = scalar == KUBECTL_TRUE;
-			break;
-		case KUBECTL_INTEGER:
-		case KUBECTL_FLOAT:
-			value->type = jbvNumeric;
-			value->val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in,
-																	 CStringGetDatum(kubectl_scalar_number(s)),
-																	 ObjectIdGetDatum(InvalidOid),
-																	 Int32GetDatum(-1)));
-			break;
-		case KUBECTL_NOT_FINITE:
-			syntax_error(psprintf("unsupported value: %s", s));
+		CHECK_FOR_INTERRUPTS();
+		if (!yaml_parser_parse(&reader->parser, &reader->event))
+			refuse_syntax(&reader->parser);
+		reader->has_event = true;
 	}
+	return reader->event.type;
 }
 
-/* A key is a string in JSON, whatever it is in YAML. */
 static void
-set_key(JsonbValue *key, const yaml_node_t *node)
+skip(Reader *reader)
 {
-	JsonbValue	value;
-	StringInfoData text;
+	peek(reader);
+	yaml_event_delete(&reader->event);
+	reader->has_event = false;
+}
 
-	if (node->type != YAML_SCALAR_NODE)
-		syntax_error("invalid map key");
-	set_scalar(&value, node);
-	if (value.type == jbvString)
-	{
-		*key = value;
+static void
+add_anchor(Reader *reader, const yaml_char_t *name, YamlNode *node)
+{
+	Anchor	   *anchor;
+
+	if (!name)
 		return;
-	}
-	initStringInfo(&text);
-	kubectl_print_compact_json(&text, &value);
-	set_string(key, text.data, text.len);
+	anchor = palloc(sizeof(Anchor));
+	anchor->name = pstrdup((const char *) name);
+	anchor->node = node;
+	reader->anchors = lappend(reader->anchors, anchor);
 }
 
-static JsonbValue *read_node(Reader *reader, int index, JsonbIteratorToken token);
-
-static bool
-is_merge(const yaml_node_t *key)
+/* The latest of that name, as names can be used again. */
+static YamlNode *
+find_anchor(Reader *reader, const char *name)
 {
-	return key->type == YAML_SCALAR_NODE && key->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
-		strcmp((const char *) key->data.scalar.value, "<<") == 0;
-}
-
-static void read_pairs(Reader *reader, const yaml_node_t *node);
-
-/* << : the members of a mapping, or of several */
-static void
-merge(Reader *reader, int index)
-{
-	const yaml_node_t *node = yaml_document_get_node(reader->document, index);
-
-	if (node->type == YAML_MAPPING_NODE)
-		read_pairs(reader, node);
-	else if (node->type == YAML_SEQUENCE_NODE)
+	for (int i = list_length(reader->anchors) - 1; i >= 0; i--)
 	{
-		/* the first counts, and in jsonb the last does */
-		for (yaml_node_item_t *item = node->data.sequence.items.top; item-- > node->data.sequence.items.start;)
-			merge(reader, *item);
+		Anchor	   *anchor = list_nth(reader->anchors, i);
+
+		if (strcmp(anchor->name, name) == 0)
+			return anchor->node;
 	}
-	else
-		syntax_error("map merge requires map or sequence of maps as the value");
+	refuse_yaml(psprintf("unknown anchor '%s' referenced", name));
 }
 
-/* What is merged first, so that what stands here counts. */
 static void
-read_pairs(Reader *reader, const yaml_node_t *node)
+read_children(Reader *reader, YamlNode *node, yaml_event_type_t end)
 {
-	check_stack_depth();
-	for (int pass = 0; pass < 2; pass++)
-	{
-		for (yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++)
-		{
-			const yaml_node_t *key = yaml_document_get_node(reader->document, pair->key);
-			JsonbValue	name;
-
-			if (is_merge(key) != (pass == 0))
-				continue;
-			if (pass == 0)
-			{
-				if (++reader->values > MAX_VALUES)
-					syntax_error("document contains excessive aliasing");
-				merge(reader, pair->value);
-				continue;
-			}
-			set_key(&name, key);
-			pushJsonbValue(&reader->state, WJB_KEY, &name);
-			(void) read_node(reader, pair->value, WJB_VALUE);
-		}
-	}
+	skip(reader);
+	while (peek(reader) != end)
+		node->children = lappend(node->children, read_node(reader));
+	skip(reader);
 }
 
-static JsonbValue *
-read_node(Reader *reader, int index, JsonbIteratorToken token)
+static YamlNode *
+read_node(Reader *reader)
 {
-	const yaml_node_t *node = yaml_document_get_node(reader->document, index);
-	JsonbValue	value;
+	YamlNode	   *node = palloc0(sizeof(YamlNode));
+	yaml_event_t *event = &reader->event;
 
 	check_stack_depth();
-	CHECK_FOR_INTERRUPTS();
-	if (++reader->values > MAX_VALUES)
-		syntax_error("document contains excessive aliasing");
+	node->type = peek(reader);
 	switch (node->type)
 	{
-		case YAML_SCALAR_NODE:
-			set_scalar(&value, node);
-			return pushJsonbValue(&reader->state, token, &value);
-		case YAML_SEQUENCE_NODE:
-			pushJsonbValue(&reader->state, WJB_BEGIN_ARRAY, NULL);
-			for (yaml_node_item_t *item = node->data.sequence.items.start; item < node->data.sequence.items.top; item++)
-				(void) read_node(reader, *item, WJB_ELEM);
-			return pushJsonbValue(&reader->state, WJB_END_ARRAY, NULL);
-		case YAML_MAPPING_NODE:
-			pushJsonbValue(&reader->state, WJB_BEGIN_OBJECT, NULL);
-			read_pairs(reader, node);
-			return pushJsonbValue(&reader->state, WJB_END_OBJECT, NULL);
+		case YAML_SCALAR_EVENT:
+			node->length = event->data.scalar.length;
+			node->value = pnstrdup((const char *) event->data.scalar.value, node->length);
+			if (event->data.scalar.tag)
+				node->tag = pstrdup((const char *) event->data.scalar.tag);
+			node->implicit = event->data.scalar.plain_implicit;
+			add_anchor(reader, event->data.scalar.anchor, node);
+			skip(reader);
+			break;
+		case YAML_ALIAS_EVENT:
+			node->value = pstrdup((const char *) event->data.alias.anchor);
+			node->target = find_anchor(reader, node->value);
+			skip(reader);
+			break;
+		case YAML_SEQUENCE_START_EVENT:
+			add_anchor(reader, event->data.sequence_start.anchor, node);
+			read_children(reader, node, YAML_SEQUENCE_END_EVENT);
+			break;
+		case YAML_MAPPING_START_EVENT:
+			add_anchor(reader, event->data.mapping_start.anchor, node);
+			read_children(reader, node, YAML_MAPPING_END_EVENT);
+			break;
 		default:
-			elog(ERROR, "unexpected type %d of a YAML node", node->type);
+			elog(ERROR, "unexpected event %d of a YAML parser", (int) node->type);
 	}
+	return node;
 }
 
-/* NULL if there is nothing in the document. */
-static Jsonb *
-read_document(yaml_document_t *document)
+/* The first document, or NULL if there is none. */
+static YamlNode *
+read_document(Reader *reader)
 {
-	Reader		reader = {.document = document};
-	const yaml_node_t *root = yaml_document_get_root_node(document);
-	JsonbValue	value;
+	YamlNode	   *node;
 
-	if (root->type != YAML_SCALAR_NODE)
-		return JsonbValueToJsonb(read_node(&reader, 1, WJB_ELEM));
-	set_scalar(&value, root);
-	return value.type == jbvNull ? NULL : JsonbValueToJsonb(&value);
+	skip(reader);				/* start of the stream */
+	if (peek(reader) == YAML_STREAM_END_EVENT)
+		return NULL;
+	skip(reader);
+	node = read_node(reader);
+	peek(reader);				/* its end, which may be an error */
+	return node;
 }
 
-/* Reads the next document into *object.  False at the end. */
-static bool
-read_next(yaml_parser_t *parser, Jsonb **object)
+/* libyaml's memory is freed whatever happens. */
+static YamlNode *
+parse_yaml(const char *text, int length)
 {
-	yaml_document_t document;
-	volatile bool found;
+	Reader	   *reader = palloc0(sizeof(Reader));
+	YamlNode	   *node = NULL;
 
-	if (!yaml_parser_load(parser, &document))
-		report_problem(parser);
-	PG_TRY();
-	{
-		found = yaml_document_get_root_node(&document) != NULL;
-		*object = found ? read_document(&document) : NULL;
-	}
-	PG_FINALLY();
-	{
-		yaml_document_delete(&document);
-	}
-	PG_END_TRY();
-	return found;
-}
-
-/*
- * Returns the documents, Jsonb *, without the empty ones.
- */
-List *
-kubectl_read_manifest(const char *text)
-{
-	const char *first = text + strspn(text, " \t\r\n");
-	List	   *volatile objects = NIL;
-	yaml_parser_t parser;
-	Jsonb	   *object;
-
-	/* kubectl takes it for JSON, in which tabs may indent */
-	if (*first == '{')
-		return list_make1(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))));
-
-	if (!yaml_parser_initialize(&parser))
+	if (!yaml_parser_initialize(&reader->parser))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
 	PG_TRY();
 	{
-		yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
-		yaml_parser_set_input_string(&parser, (const unsigned char *) text, strlen(text));
-		while (read_next(&parser, &object))
-		{
-			if (object != NULL)
-				objects = lappend(objects, object);
-		}
+		yaml_parser_set_input_string(&reader->parser, (const unsigned char *) text, length);
+		node = read_document(reader);
 	}
 	PG_FINALLY();
 	{
-		yaml_parser_delete(&parser);
+		if (reader->has_event)
+			yaml_event_delete(&reader->event);
+		yaml_parser_delete(&reader->parser);
 	}
 	PG_END_TRY();
-	return objects;
+	return node;
 }
 
-/*
- * SQL: kubectl_manifest(manifest)
- */
+/* --- from nodes to JSON --- */
+
+static bool
+has_tag(const YamlNode *node, const char *name)
+{
+	return node->tag && strncmp(node->tag, YAML_TAG, strlen(YAML_TAG)) == 0 &&
+		strcmp(node->tag + strlen(YAML_TAG), name) == 0;
+}
+
+static const char *
+tag_name(KubectlYamlType type)
+{
+	switch (type)
+	{
+		case YAML_NULL:
+			return "null";
+		case YAML_TRUE:
+		case YAML_FALSE:
+			return "bool";
+		case YAML_INTEGER:
+			return "int";
+		case YAML_REAL:
+		case YAML_INFINITY:
+		case YAML_MINUS_INFINITY:
+		case YAML_NAN:
+			return "float";
+		case YAML_TIMESTAMP:
+			return "timestamp";
+		default:
+			return "str";
+	}
+}
+
+/* What a scalar stands for, by its tag or else by its look. */
+static KubectlYamlScalar
+resolve(const YamlNode *node)
+{
+	static const char *const known[] = {"bool", "int", "float", "null", "timestamp"};
+	KubectlYamlScalar scalar = {YAML_STRING};
+	int			i;
+
+	if (!node->tag)
+		return node->implicit ? kubectl_resolve_yaml(node->value, node->length) : scalar;
+	for (i = 0; i < lengthof(known); i++)
+		if (has_tag(node, known[i]))
+			break;
+	if (i == lengthof(known))
+		return scalar;
+
+	scalar = kubectl_resolve_yaml(node->value, node->length);
+	if (scalar.type == YAML_TIMESTAMP && !has_tag(node, "timestamp"))
+		scalar.type = YAML_STRING;
+	if (scalar.type == YAML_INTEGER && has_tag(node, "float"))
+	{
+		scalar.type = YAML_REAL;
+		scalar.real = scalar.negative ? -(double) scalar.integer : (double) scalar.integer;
+	}
+	if (!has_tag(node, tag_name(scalar.type)))
+		refuse_yaml(psprintf("cannot decode !!%s `%s` as a !!%s", tag_name(scalar.type), node->value, known[i]));
+	return scalar;
+}
+
+/* As Go's JSON has it: what is not UTF-8 becomes U+FFFD. */
+static char *
+clean_utf8(const unsigned char *s, int length)
+{
+	StringInfoData clean;
+
+	initStringInfo(&clean);
+	while (length > 0)
+	{
+		int			n = pg_utf_mblen(s);
+
+		if (n <= length && pg_utf8_islegal(s, n))
+			appendBinaryStringInfo(&clean, (const char *) s, n);
+		else
+		{
+			n = 1;
+			appendStringInfoString(&clean, "\xEF\xBF\xBD");
+		}
+		s += n;
+		length -= n;
+	}
+	if (memchr(clean.data, '\0', clean.len))
+		return NULL;
+	return clean.data;
+}
+
+static char *
+decode_base64(const YamlNode *node)
+{
+	char	   *digits = palloc(node->length + 1);
+	int			n = 0;
+	int			size = pg_b64_dec_len(node->length) + 1;
+	char	   *bytes = palloc(size);
+
+	for (int i = 0; i < node->length; i++)
+		if (node->value[i] != '\n' && node->value[i] != '\r')
+			digits[n++] = node->value[i];
+	n = pg_b64_decode(digits, n, bytes, size);
+	if (n < 0)
+		refuse_yaml("!!binary value contains invalid base64 data");
+	return clean_utf8((const unsigned char *) bytes, n);
+}
+
+static void
+string_value(JsonbValue *value, const char *s, int length)
+{
+	if (!s || memchr(s, '\0', length))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+				 errmsg("unsupported Unicode escape sequence"),
+				 errdetail("\\u0000 cannot be converted to text.")));
+	value->type = jbvString;
+	value->val.string.val = pg_any_to_server(s, length, PG_UTF8);
+	value->val.string.len = value->val.string.val == s ? length : strlen(value->val.string.val);
+}
+
+static void
+number_value(JsonbValue *value, const char *number)
+{
+	value->type = jbvNumeric;
+	value->val.numeric = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(number),
+															 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+static const char *
+integer_text(const KubectlYamlScalar *scalar)
+{
+	return psprintf("%s" UINT64_FORMAT, scalar->negative ? "-" : "", scalar->integer);
+}
+
+static void
+scalar_value(const YamlNode *node, JsonbValue *value)
+{
+	KubectlYamlScalar scalar = resolve(node);
+	char		buffer[KUBECTL_FLOAT_SIZE];
+
+	switch (scalar.type)
+	{
+		case YAML_NULL:
+			value->type = jbvNull;
+			break;
+		case YAML_TRUE:
+		case YAML_FALSE:
+			value->type = jbvBool;
+			value->val.boolean = scalar.type == YAML_TRUE;
+			break;
+		case YAML_INTEGER:
+			number_value(value, integer_text(&scalar));
+			break;
+		case YAML_REAL:
+			kubectl_format_float(buffer, scalar.real, 'j');
+			number_value(value, buffer);
+			break;
+		case YAML_INFINITY:
+		case YAML_MINUS_INFINITY:
+		case YAML_NAN:
+			refuse(psprintf("error converting YAML to JSON: json: unsupported value: %s",
+							scalar.type == YAML_NAN ? "NaN" : scalar.type == YAML_INFINITY ? "+Inf" : "-Inf"));
+			break;
+		default:
+			if (has_tag(node, "binary"))
+			{
+				char	   *bytes = decode_base64(node);
+
+				string_value(value, bytes, bytes ? strlen(bytes) : 0);
+			}
+			else
+				string_value(value, node->value, node->length);
+	}
+}
+
+/* A float as a key has the precision of 32 bits. */
+static const char *
+float_key(double real)
+{
+	char	   *key = palloc(KUBECTL_FLOAT_SIZE);
+	char		decimal[32];
+
+	if (isinf((float) real))
+		return real > 0 ? ".inf" : "-.inf";
+	for (int precision = 0; precision < 9; precision++)
+	{
+		snprintf(decimal, sizeof(decimal), "%.*e", precision, (double) (float) real);
+		if (strtof(decimal, NULL) == (float) real)
+			break;
+	}
+	kubectl_format_float(key, strtod(decimal, NULL), 'g');
+	return key;
+}
+
+/* Keys are strings in JSON. */
+static void
+key_value(const YamlNode *node, JsonbValue *value)
+{
+	KubectlYamlScalar scalar = resolve(node);
+	const char *key;
+
+	switch (scalar.type)
+	{
+		case YAML_TRUE:
+		case YAML_FALSE:
+			key = scalar.type == YAML_TRUE ? "true" : "false";
+			break;
+		case YAML_INTEGER:
+			if (!scalar.negative && scalar.integer > PG_INT64_MAX)
+				refuse(psprintf("error converting YAML to JSON: unsupported map key of type: uint64, key: 0x%llx", (unsigned long long) scalar.integer));
+			key = integer_text(&scalar);
+			break;
+		case YAML_REAL:
+			key = float_key(scalar.real);
+			break;
+		case YAML_INFINITY:
+			key = ".inf";
+			break;
+		case YAML_MINUS_INFINITY:
+			key = "-.inf";
+			break;
+		case YAML_NAN:
+			key = ".nan";
+			break;
+		case YAML_NULL:
+			refuse("error converting YAML to JSON: unsupported map key of type: %!s(<nil>), key: <nil>");
+		default:
+			scalar_value(node, value);
+			return;
+	}
+	string_value(value, key, strlen(key));
+}
+
+/* Each node that is decoded counts, so that aliases of aliases cannot add up to a bomb. */
+static void
+count_node(Decoder *d)
+{
+	double		allowed = 0.99;
+
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	d->nodes++;
+	if (d->alias_depth == 0)
+		return;
+	d->alias_nodes++;
+	if (d->nodes >= MANY_NODES)
+		allowed = 0.10;
+	else if (d->nodes > FEW_NODES)
+		allowed = 0.99 - 0.89 * (d->nodes - FEW_NODES) / (MANY_NODES - FEW_NODES);
+	if (d->alias_nodes > 100 && d->nodes > 1000 && (double) d->alias_nodes / d->nodes > allowed)
+		refuse_yaml("document contains excessive aliasing");
+}
+
+static void
+enter_alias(Decoder *d, YamlNode *alias)
+{
+	if (alias->being_expanded)
+		refuse_yaml(psprintf("anchor '%s' value contains itself", alias->value));
+	alias->being_expanded = true;
+	d->alias_depth++;
+}
+
+static void
+leave_alias(Decoder *d, YamlNode *alias)
+{
+	d->alias_depth--;
+	alias->being_expanded = false;
+}
+
+static void
+decode_key(Decoder *d, YamlNode *node)
+{
+	JsonbValue	key;
+
+	count_node(d);
+	if (node->type == YAML_ALIAS_EVENT)
+	{
+		enter_alias(d, node);
+		decode_key(d, node->target);
+		leave_alias(d, node);
+		return;
+	}
+	if (node->type != YAML_SCALAR_EVENT)
+		refuse_yaml(node->type == YAML_MAPPING_START_EVENT ?
+					"invalid map key: map[interface {}]interface {}{...}" : "invalid map key: []interface {}{...}");
+	key_value(node, &key);
+	d->result = pushJsonbValue(&d->state, WJB_KEY, &key);
+}
+
+static bool
+is_merge(const YamlNode *node)
+{
+	return node->type == YAML_SCALAR_EVENT && node->length == 2 && memcmp(node->value, "<<", 2) == 0 &&
+		(node->implicit || has_tag(node, "merge"));
+}
+
+static void merge(Decoder *d, YamlNode *node);
+
+/* Later ones win, be they merged or not. */
+static void
+decode_members(Decoder *d, YamlNode *map)
+{
+	for (int i = 0; i + 1 < list_length(map->children); i += 2)
+	{
+		YamlNode	   *key = list_nth(map->children, i);
+		YamlNode	   *value = list_nth(map->children, i + 1);
+
+		if (is_merge(key))
+			merge(d, value);
+		else
+		{
+			decode_key(d, key);
+			decode_node(d, value, WJB_VALUE);
+		}
+	}
+}
+
+static void
+merge_map(Decoder *d, YamlNode *node)
+{
+	YamlNode	   *map = node->type == YAML_ALIAS_EVENT ? node->target : node;
+
+	if (map->type != YAML_MAPPING_START_EVENT)
+		refuse_yaml("map merge requires map or sequence of maps as the value");
+	count_node(d);
+	if (node->type == YAML_ALIAS_EVENT)
+	{
+		enter_alias(d, node);
+		count_node(d);
+	}
+	decode_members(d, map);
+	if (node->type == YAML_ALIAS_EVENT)
+		leave_alias(d, node);
+}
+
+/* Of several maps the earlier ones take precedence. */
+static void
+merge(Decoder *d, YamlNode *node)
+{
+	check_stack_depth();
+	if (node->type != YAML_SEQUENCE_START_EVENT)
+		merge_map(d, node);
+	else
+		for (int i = list_length(node->children) - 1; i >= 0; i--)
+			merge_map(d, list_nth(node->children, i));
+}
+
+static void
+decode_node(Decoder *d, YamlNode *node, JsonbIteratorToken token)
+{
+	JsonbValue	value;
+	ListCell   *cell;
+
+	count_node(d);
+	switch (node->type)
+	{
+		case YAML_ALIAS_EVENT:
+			enter_alias(d, node);
+			decode_node(d, node->target, token);
+			leave_alias(d, node);
+			break;
+		case YAML_MAPPING_START_EVENT:
+			pushJsonbValue(&d->state, WJB_BEGIN_OBJECT, NULL);
+			decode_members(d, node);
+			d->result = pushJsonbValue(&d->state, WJB_END_OBJECT, NULL);
+			break;
+		case YAML_SEQUENCE_START_EVENT:
+			pushJsonbValue(&d->state, WJB_BEGIN_ARRAY, NULL);
+			foreach(cell, node->children)
+				decode_node(d, lfirst(cell), WJB_ELEM);
+			d->result = pushJsonbValue(&d->state, WJB_END_ARRAY, NULL);
+			break;
+		default:
+			scalar_value(node, &value);
+			d->result = pushJsonbValue(&d->state, token, &value);
+	}
+}
+
+/* A document that is empty, or null, is none. */
+static void
+add_yaml(List **documents, const char *text, int length)
+{
+	Decoder		d = {.nodes = 1};
+	YamlNode	   *root = parse_yaml(text, length);
+	JsonbValue	scalar;
+
+	if (!root)
+		return;
+	if (root->type == YAML_SCALAR_EVENT)
+	{
+		scalar_value(root, &scalar);
+		if (scalar.type == jbvNull)
+			return;
+		d.result = &scalar;
+	}
+	else
+		decode_node(&d, root, WJB_VALUE);
+	*documents = lappend(*documents, JsonbValueToJsonb(d.result));
+}
+
+/* --- the documents of a stream --- */
+
+/* "---" and a comment; the rest of the line, without white space around it. */
+static void
+check_separator(const char *rest, const char *end)
+{
+	while (rest < end && isspace((unsigned char) *rest))
+		rest++;
+	while (rest < end && isspace((unsigned char) end[-1]))
+		end--;
+	if (rest < end && *rest != '#')
+		refuse(psprintf("invalid Yaml document separator: %.*s", (int) (end - rest), rest));
+}
+
+/* A line that begins with "---" ends a document, if anything came before it. */
+static List *
+read_yaml(const char *text, int length)
+{
+	List	   *documents = NIL;
+	const char *end = text + length;
+	StringInfoData document;
+
+	initStringInfo(&document);
+	while (text < end)
+	{
+		const char *newline = memchr(text, '\n', end - text);
+		const char *line_end = newline ? newline : end;
+		const char *next = newline ? newline + 1 : end;
+
+		if (line_end - text >= 3 && strncmp(text, "---", 3) == 0)
+		{
+			check_separator(text + 3, line_end);
+			if (document.len > 0)
+			{
+				add_yaml(&documents, document.data, document.len);
+				resetStringInfo(&document);
+				text = next;
+				continue;
+			}
+		}
+		appendBinaryStringInfo(&document, text, line_end - text);
+		if (newline && line_end > text && line_end[-1] == '\r')
+			document.len--;
+		appendStringInfoChar(&document, '\n');
+		text = next;
+	}
+	if (document.len > 0)
+		add_yaml(&documents, document.data, document.len);
+	return documents;
+}
+
+/* A text of JSON values, one after another. */
+typedef struct JsonText
+{
+	const char *start;
+	const char *next;
+	const char *end;
+} JsonText;
+
+/* In the words of Go's encoding/json. */
+static void pg_attribute_noreturn()
+refuse_json(const JsonText *json, const char *where)
+{
+	unsigned char c;
+	char		quoted[16];
+
+	if (json->next == json->end)
+		refuse("unexpected EOF");
+	c = *json->next;
+	if (c == '\'' || c == '\\')
+		snprintf(quoted, sizeof(quoted), "\\%c", c);
+	else if (c == '\n' || c == '\r' || c == '\t')
+		snprintf(quoted, sizeof(quoted), "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : 't');
+	else if (c < 0x20 || c == 0x7F)
+		snprintf(quoted, sizeof(quoted), "\\x%02x", c);
+	else if (c < 0x80)
+		snprintf(quoted, sizeof(quoted), "%c", c);
+	else if (c <= 0xA0 || c == 0xAD)
+		snprintf(quoted, sizeof(quoted), "\\u%04x", c);
+	else						/* the byte as a character of Latin-1 */
+		snprintf(quoted, sizeof(quoted), "%c%c", 0xC0 | c >> 6, 0x80 | (c & 0x3F));
+	refuse(psprintf("json: offset %d: invalid character '%s' %s",
+					(int) (json->next - json->start) + 1, quoted, where));
+}
+
+static bool
+at(const JsonText *json, const char *chars)
+{
+	return json->next < json->end && *json->next && strchr(chars, *json->next);
+}
+
+static void
+skip_space(JsonText *json)
+{
+	while (at(json, " \t\r\n"))
+		json->next++;
+}
+
+#define DIGITS "0123456789"
+
+static void
+skip_digits(JsonText *json, const char *where)
+{
+	if (!at(json, DIGITS))
+		refuse_json(json, where);
+	while (at(json, DIGITS))
+		json->next++;
+}
+
+static void
+skip_number(JsonText *json)
+{
+	if (at(json, "-"))
+		json->next++;
+	if (at(json, "0"))
+		json->next++;
+	else
+		skip_digits(json, "in numeric literal");
+	if (at(json, "."))
+	{
+		json->next++;
+		skip_digits(json, "after decimal point in numeric literal");
+	}
+	if (at(json, "eE"))
+	{
+		json->next++;
+		if (at(json, "+-"))
+			json->next++;
+		skip_digits(json, "in exponent of numeric literal");
+	}
+}
+
+static void
+skip_string(JsonText *json)
+{
+	json->next++;
+	while (!at(json, "\""))
+	{
+		if (json->next == json->end || (unsigned char) *json->next < 0x20)
+			refuse_json(json, "in string literal");
+		if (*json->next++ != '\\')
+			continue;
+		if (!at(json, "bfnrt\\/\"u"))
+			refuse_json(json, "in string escape code");
+		if (*json->next++ == 'u')
+			for (int i = 0; i < 4; i++, json->next++)
+				if (!at(json, DIGITS "abcdefABCDEF"))
+					refuse_json(json, "in \\u hexadecimal character escape");
+	}
+	json->next++;
+}
+
+static void
+skip_literal(JsonText *json, const char *literal)
+{
+	for (const char *p = literal; *p; p++, json->next++)
+		if (json->next == json->end || *json->next != *p)
+			refuse_json(json, psprintf("in literal %s (expecting '%c')", literal, *p));
+}
+
+static void skip_value(JsonText *json);
+
+static void
+skip_members(JsonText *json, bool is_map)
+{
+	const char *end = is_map ? "}" : "]";
+
+	json->next++;
+	skip_space(json);
+	for (bool first = true; !(first && at(json, end)); first = false)
+	{
+		if (is_map)
+		{
+			if (!at(json, "\""))
+				refuse_json(json, "looking for beginning of object key string");
+			skip_string(json);
+			skip_space(json);
+			if (!at(json, ":"))
+				refuse_json(json, "after object key");
+			json->next++;
+		}
+		skip_value(json);
+		skip_space(json);
+		if (at(json, end))
+			break;
+		if (!at(json, ","))
+			refuse_json(json, is_map ? "after object key:value pair" : "after array element");
+		json->next++;
+		skip_space(json);
+	}
+	json->next++;
+}
+
+static void
+skip_value(JsonText *json)
+{
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	skip_space(json);
+	if (at(json, "{["))
+		skip_members(json, *json->next == '{');
+	else if (at(json, "\""))
+		skip_string(json);
+	else if (at(json, "-" DIGITS))
+		skip_number(json);
+	else if (at(json, "tfn"))
+		skip_literal(json, *json->next == 't' ? "true" : *json->next == 'f' ? "false" : "null");
+	else
+		refuse_json(json, "looking for beginning of value");
+}
+
+static List *
+read_json(const char *text, int length)
+{
+	List	   *documents = NIL;
+	JsonText	json = {.start = text, .next = text, .end = text + length};
+
+	for (skip_space(&json); json.next < json.end; skip_space(&json))
+	{
+		const char *start = json.next;
+		char	   *value;
+
+		skip_value(&json);
+		value = pg_any_to_server(pnstrdup(start, json.next - start), json.next - start, PG_UTF8);
+		if (strcmp(value, "null") != 0)
+			documents = lappend(documents,
+								DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(value))));
+	}
+	return documents;
+}
+
+/* JSON if a brace comes first. */
+static bool
+is_json(const char *text, int length)
+{
+	int			i = 0;
+
+	while (i < Min(length, GUESS_SIZE) && isspace((unsigned char) text[i]))
+		i++;
+	return i < Min(length, GUESS_SIZE) && text[i] == '{';
+}
+
+/* The documents in it that are not empty, each a Jsonb. */
+List *
+kubectl_read_manifest(const char *text)
+{
+	int			length = strlen(text);
+
+	text = kubectl_to_utf8(text, &length);
+	return is_json(text, length) ? read_json(text, length) : read_yaml(text, length);
+}
+
 Datum
 kubectl_manifest(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	ListCell   *lc;
+	List	   *documents;
+	ListCell   *cell;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	foreach(lc, kubectl_read_manifest(text_to_cstring(PG_GETARG_TEXT_PP(0))))
+	documents = kubectl_read_manifest(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	foreach(cell, documents)
 	{
-		Datum		value = JsonbPGetDatum(lfirst(lc));
+		Datum		document = JsonbPGetDatum(lfirst(cell));
 		bool		isnull = false;
 
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &document, &isnull);
 	}
 	return (Datum) 0;
 }

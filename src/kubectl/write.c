@@ -14,7 +14,7 @@
 
 #include "object.h"
 #include "kubectl.h"
-#include "print.h"
+#include "printers.h"
 
 #define LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -100,7 +100,7 @@ push_members(JsonbParseState **state, JsonbContainer *object, JsonbContainer *wi
 {
 	ListCell   *lc;
 
-	foreach(lc, object == NULL ? NIL : kubectl_members(object))
+	foreach(lc, object == NULL ? NIL : kubectl_member_list(object))
 	{
 		KubectlMember *member = lfirst(lc);
 
@@ -121,7 +121,7 @@ push_merged(JsonbParseState **state, JsonbContainer *target, JsonbContainer *pat
 	check_stack_depth();
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	push_members(state, target, patch);
-	foreach(lc, kubectl_members(patch))
+	foreach(lc, kubectl_member_list(patch))
 	{
 		KubectlMember *member = lfirst(lc);
 		JsonbContainer *inner = object_in(&member->value);
@@ -381,7 +381,7 @@ without_dropped(Jsonb *target, JsonbContainer *before, JsonbContainer *now, List
 	ListCell   *lc;
 
 	check_stack_depth();
-	foreach(lc, kubectl_members(before))
+	foreach(lc, kubectl_member_list(before))
 	{
 		KubectlMember *member = lfirst(lc);
 		JsonbValue *kept = now == NULL ? NULL :

@@ -1,82 +1,142 @@
 /*
  * yaml.c
- *		YAML as sigs.k8s.io/yaml prints it, that is as go-yaml's version 2 does.
+ *		Objects as YAML, as sigs.k8s.io/yaml writes it: what kubectl prints with
+ *		-o yaml.
  *
- * Its emitter is a port of libyaml's, and so is this one, as far as it is needed:
- * block style, and flow style for what is empty.  What decides between plain and
- * quoted text besides the syntax is go-yaml's resolver: whatever would not come
- * back as a string is put in double quotes.
+ * That library turns JSON into YAML by reading it as YAML, so what its reader
+ * does to strings and numbers is done here, too.  Its emitter descends from
+ * libyaml, whose own cannot be used: it chooses other styles, and writes other
+ * characters as they are.
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <math.h>
 
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
 
-#include "print.h"
+#include "kubectl/printers.h"
+#include "kubectl/resolve.h"
 
 PG_FUNCTION_INFO_V1(kubectl_yaml);
 
-#define BEST_WIDTH 80
-#define BEST_INDENT 2
-#define MAX_SIMPLE_KEY 128
+#define INDENT 2
+#define WIDTH 80
+#define SIMPLE_KEY 128			/* bytes; a longer key gets a line of its own, after "? " */
+
+/* Where a node stands. */
+typedef enum Place
+{
+	IN_ROOT,
+	IN_LIST,
+	IN_MAP,						/* a value, or a key that is not simple */
+	IN_SIMPLE_KEY
+} Place;
+
+typedef enum Style
+{
+	PLAIN,
+	SINGLE_QUOTED,
+	DOUBLE_QUOTED,
+	LITERAL
+} Style;
 
 typedef struct Emitter
 {
 	StringInfo	out;
-	int			indent;
-	int			column;
-	bool		whitespace;		/* the last character was a blank */
-	bool		indention;		/* only indentation so far on this line */
+	int			indent;			/* of the innermost map or list */
+	int			column;			/* in characters */
+	bool		at_space;		/* the last character separates: no space needed */
+	bool		at_indent;		/* nothing but indentation and "-", "?", ":" in this line */
 } Emitter;
 
-/*
- * ---------- Characters ----------
- */
-
-static bool
-is_break(const char *s, const char *end)
+/* What a string needs. */
+typedef struct Scalar
 {
-	if (s >= end)
-		return false;
-	if (*s == '\n' || *s == '\r')
-		return true;
-	if (end - s >= 2 && memcmp(s, "\xc2\x85", 2) == 0)
-		return true;			/* next line */
-	return end - s >= 3 && (memcmp(s, "\xe2\x80\xa8", 3) == 0 || memcmp(s, "\xe2\x80\xa9", 3) == 0);
+	const char *s;
+	int			length;
+	bool		multiline;
+	bool		plain_allowed;
+	bool		single_quoted_allowed;
+	bool		literal_allowed;
+} Scalar;
+
+static void emit_node(Emitter *e, const JsonbValue *value, Place place);
+
+/* --- characters, in UTF-8 --- */
+
+/* A character of s at i; all of it is there. */
+static inline int
+width(const Scalar *scalar, int i)
+{
+	return Min(pg_utf_mblen((const unsigned char *) scalar->s + i), scalar->length - i);
+}
+
+static inline bool
+is_space(const Scalar *scalar, int i)
+{
+	return i < scalar->length && scalar->s[i] == ' ';
+}
+
+/* A space or a tab, or the end. */
+static inline bool
+is_blank_or_end(const Scalar *scalar, int i)
+{
+	return i >= scalar->length || scalar->s[i] == ' ' || scalar->s[i] == '\t';
+}
+
+/* CR, LF, NEL, LS and PS break lines. */
+static bool
+is_break(const Scalar *scalar, int i)
+{
+	const unsigned char *s = (const unsigned char *) scalar->s + i;
+	int			left = scalar->length - i;
+
+	switch (s[0])
+	{
+		case '\n':
+		case '\r':
+			return true;
+		case 0xC2:
+			return left >= 2 && s[1] == 0x85;
+		case 0xE2:
+			return left >= 3 && s[1] == 0x80 && (s[2] == 0xA8 || s[2] == 0xA9);
+		default:
+			return false;
+	}
 }
 
 static bool
-is_space(const char *s, const char *end)
+is_bom(const unsigned char *s, int left)
 {
-	return s < end && *s == ' ';
+	return left >= 3 && s[0] == 0xEF && s[1] == 0xBB && s[2] == 0xBF;
 }
 
+/* Line feeds, but no other control characters; no byte order mark; nothing beyond 16 bits. */
 static bool
-is_blank_or_end(const char *s, const char *end)
+is_printable(const Scalar *scalar, int i)
 {
-	return s >= end || *s == ' ' || *s == '\t';
+	const unsigned char *s = (const unsigned char *) scalar->s + i;
+	int			left = scalar->length - i;
+
+	if (s[0] < 0x80)
+		return s[0] == '\n' || (s[0] >= 0x20 && s[0] <= 0x7E);
+	if (s[0] == 0xC2)
+		return left >= 2 && s[1] >= 0xA0;
+	if (s[0] == 0xED)
+		return left >= 2 && s[1] < 0xA0;
+	if (s[0] == 0xEF)
+		return left >= 3 && !is_bom(s, left) &&
+			!(s[1] == 0xBF && (s[2] == 0xBE || s[2] == 0xBF));
+	return s[0] > 0xC2 && s[0] < 0xEF;
 }
 
-/* What libyaml takes for printable: not all of Unicode's that is. */
-static bool
-is_printable(const char *s)
-{
-	const unsigned char *u = (const unsigned char *) s;
-
-	if (u[0] < 0x80)
-		return u[0] == '\n' || (u[0] >= 0x20 && u[0] <= 0x7e);
-	if (u[0] == 0xc2)
-		return u[1] >= 0xa0;
-	if (u[0] == 0xed)
-		return u[1] < 0xa0;
-	if (u[0] == 0xef)
-		return !(u[1] == 0xbb && u[2] == 0xbf) && !(u[1] == 0xbf && u[2] >= 0xbe);
-	return u[0] > 0xc2 && u[0] < 0xf0;
-}
+/* --- the output --- */
 
 static void
 put(Emitter *e, char c)
@@ -92,684 +152,447 @@ put_break(Emitter *e)
 	e->column = 0;
 }
 
-/* Writes a character; returns what comes after it. */
-static const char *
-write_char(Emitter *e, const char *s)
+/* Writes the character at *i and goes on to the next. */
+static void
+write_char(Emitter *e, const Scalar *scalar, int *i)
 {
-	int			len = pg_mblen(s);
+	int			n = width(scalar, *i);
 
-	appendBinaryStringInfo(e->out, s, len);
+	if (n == 1)
+		appendStringInfoChar(e->out, scalar->s[*i]);
+	else
+		appendBinaryStringInfo(e->out, scalar->s + *i, n);
 	e->column++;
-	return s + len;
+	*i += n;
 }
 
-static const char *
-write_break(Emitter *e, const char *s)
+static void
+write_break(Emitter *e, const Scalar *scalar, int *i)
 {
-	s = write_char(e, s);
+	write_char(e, scalar, i);
 	e->column = 0;
-	return s;
 }
 
+/* Goes to the indentation, in a new line unless this one has nothing yet. */
 static void
 write_indent(Emitter *e)
 {
 	int			indent = Max(e->indent, 0);
 
-	if (!e->indention || e->column > indent || (e->column == indent && !e->whitespace))
+	if (!e->at_indent || e->column > indent || (e->column == indent && !e->at_space))
 		put_break(e);
-	while (e->column < indent)
-		put(e, ' ');
-	e->whitespace = true;
-	e->indention = true;
+	if (e->column < indent)
+	{
+		appendStringInfoSpaces(e->out, indent - e->column);
+		e->column = indent;
+	}
+	e->at_space = true;
+	e->at_indent = true;
 }
 
 static void
-write_indicator(Emitter *e, const char *indicator, bool needs_whitespace, bool is_indention)
+write_indicator(Emitter *e, const char *indicator, bool needs_space, bool is_indent)
 {
-	if (needs_whitespace && !e->whitespace)
+	if (needs_space && !e->at_space)
 		put(e, ' ');
-	for (; *indicator != '\0'; indicator++)
+	for (; *indicator; indicator++)
 		put(e, *indicator);
-	e->whitespace = false;
-	e->indention = e->indention && is_indention;
+	e->at_space = false;
+	e->at_indent = e->at_indent && is_indent;
 }
 
-/*
- * ---------- Would a plain text be read as something else? ----------
- */
+/* --- scalars --- */
 
-static const struct
+/* Which styles can hold the string?  Its meaning is not looked at. */
+static void
+analyze(Scalar *scalar)
 {
-	const char *text;
-	KubectlScalar scalar;
-}			words[] = {
-	{"y", KUBECTL_TRUE}, {"Y", KUBECTL_TRUE}, {"yes", KUBECTL_TRUE}, {"Yes", KUBECTL_TRUE},
-	{"YES", KUBECTL_TRUE}, {"true", KUBECTL_TRUE}, {"True", KUBECTL_TRUE}, {"TRUE", KUBECTL_TRUE},
-	{"on", KUBECTL_TRUE}, {"On", KUBECTL_TRUE}, {"ON", KUBECTL_TRUE},
-	{"n", KUBECTL_FALSE}, {"N", KUBECTL_FALSE}, {"no", KUBECTL_FALSE}, {"No", KUBECTL_FALSE},
-	{"NO", KUBECTL_FALSE}, {"false", KUBECTL_FALSE}, {"False", KUBECTL_FALSE}, {"FALSE", KUBECTL_FALSE},
-	{"off", KUBECTL_FALSE}, {"Off", KUBECTL_FALSE}, {"OFF", KUBECTL_FALSE},
-	{"", KUBECTL_NULL}, {"~", KUBECTL_NULL}, {"null", KUBECTL_NULL}, {"Null", KUBECTL_NULL},
-	{"NULL", KUBECTL_NULL},
-	{".nan", KUBECTL_NOT_FINITE}, {".NaN", KUBECTL_NOT_FINITE}, {".NAN", KUBECTL_NOT_FINITE},
-	{".inf", KUBECTL_NOT_FINITE}, {".Inf", KUBECTL_NOT_FINITE}, {".INF", KUBECTL_NOT_FINITE},
-	{"+.inf", KUBECTL_NOT_FINITE}, {"+.Inf", KUBECTL_NOT_FINITE}, {"+.INF", KUBECTL_NOT_FINITE},
-	{"-.inf", KUBECTL_NOT_FINITE}, {"-.Inf", KUBECTL_NOT_FINITE}, {"-.INF", KUBECTL_NOT_FINITE},
-};
-
-static const char *
-skip_digits(const char *s)
-{
-	return s + strspn(s, "0123456789");
-}
-
-/*
- * Go's strconv.ParseInt or ParseUint for base 0.  The value without its sign, if
- * this is one.
- */
-static bool
-parse_integer(const char *s, uint64 *value)
-{
-	static const struct
-	{
-		const char *prefix;
-		const char *digits;
-		int			base;
-	}			bases[] = {
-		{"0x", "0123456789abcdefABCDEF", 16}, {"0X", "0123456789abcdefABCDEF", 16},
-		{"0o", "01234567", 8}, {"0O", "01234567", 8},
-		{"0b", "01", 2}, {"0B", "01", 2},
-	};
-	bool		is_signed = *s == '+' || *s == '-';
-	bool		negative = *s == '-';
-	const char *digits = "0123456789";
-	int			base = 10;
-
-	s += is_signed;
-	if (*s == '0' && s[1] != '\0')
-	{
-		digits = "01234567";
-		base = 8;
-		for (int i = 0; i < lengthof(bases); i++)
-		{
-			if (strncmp(s, bases[i].prefix, 2) == 0)
-			{
-				digits = bases[i].digits;
-				base = bases[i].base;
-				s += 2;
-				break;
-			}
-		}
-	}
-	if (*s == '\0' || s[strspn(s, digits)] != '\0')
-		return false;
-	errno = 0;
-	*value = strtou64(s, NULL, base);
-	return errno == 0 &&
-		(!is_signed || *value <= (uint64) PG_INT64_MAX + (negative ? 1 : 0));
-}
-
-static bool
-is_integer(const char *s)
-{
-	uint64		value;
-
-	return parse_integer(s, &value);
-}
-
-/* A finite number that go-yaml's regular expression lets through. */
-static bool
-is_float(const char *s)
-{
-	const char *p = s + (*s == '+' || *s == '-');
-	const char *after = skip_digits(p);
-	bool		digits = after > p;
-
-	p = after;
-	if (*p == '.')
-	{
-		after = skip_digits(++p);
-		if (!digits && after == p)
-			return false;
-		p = after;
-	}
-	else if (!digits)
-		return false;
-	if (*p == 'e' || *p == 'E')
-	{
-		p++;
-		p += *p == '+' || *p == '-';
-		after = skip_digits(p);
-		if (after == p)
-			return false;
-		p = after;
-	}
-	return *p == '\0' && !isinf(strtod(s, NULL));
-}
-
-/* One or two digits; NULL if there are none. */
-static const char *
-short_number(const char *s, int *number)
-{
-	int			len = Min(skip_digits(s) - s, 2);
-
-	if (len == 0)
-		return NULL;
-	*number = atoi(pnstrdup(s, len));
-	return s + len;
-}
-
-static const char *
-expect(const char *s, char c)
-{
-	return s != NULL && *s == c ? s + 1 : NULL;
-}
-
-static bool
-is_zone(const char *s)
-{
-	if (*s == 'Z')
-		return s[1] == '\0';
-	return (*s == '+' || *s == '-') && strspn(s + 1, "0123456789") == 2 && s[3] == ':' &&
-		strspn(s + 4, "0123456789") == 2 && s[6] == '\0' && atoi(s + 1) <= 24 && atoi(s + 4) < 60;
-}
-
-/* The four layouts that go-yaml tries. */
-static bool
-is_timestamp(const char *s)
-{
-	static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-	int			n[6] = {0};
-	int			year;
-	bool		leap;
-	char		separator;
-
-	if (skip_digits(s) != s + 4)
-		return false;
-	year = atoi(pnstrdup(s, 4));
-	leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-	s = expect(s + 4, '-');
-	s = s ? short_number(s, &n[1]) : NULL;
-	s = expect(s, '-');
-	s = s ? short_number(s, &n[2]) : NULL;
-	if (s == NULL || n[1] < 1 || n[1] > 12 || n[2] < 1 ||
-		n[2] > days[n[1] - 1] + (n[1] == 2 && leap ? 1 : 0))
-		return false;
-	if (*s == '\0')
-		return true;
-
-	separator = *s++;
-	if (separator != 'T' && separator != 't' && separator != ' ')
-		return false;
-	for (int i = 3; i < 6; i++)
-	{
-		if (i > 3)
-			s = expect(s, ':');
-		s = s ? short_number(s, &n[i]) : NULL;
-		if (s == NULL || n[i] > (i == 3 ? 23 : 59))
-			return false;
-	}
-	if ((*s == '.' || *s == ',') && isdigit((unsigned char) s[1]))
-		s = skip_digits(s + 1);
-	return separator == ' ' ? *s == '\0' : is_zone(s);
-}
-
-/* [-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)? */
-static bool
-is_base60(const char *s)
-{
-	bool		colon = false;
-
-	s += *s == '+' || *s == '-';
-	if (!isdigit((unsigned char) *s))
-		return false;
-	s += strspn(s, "0123456789_");
-	while (*s == ':')
-	{
-		int			len;
-
-		s++;
-		len = skip_digits(s) - s;
-		if (len < 1 || len > 2 || (len == 2 && *s > '5'))
-			return false;
-		s += len;
-		colon = true;
-	}
-	if (*s == '.')
-		s += 1 + strspn(s + 1, "0123456789_");
-	return colon && *s == '\0';
-}
-
-static char *
-without_underscores(const char *s)
-{
-	char	   *result = palloc(strlen(s) + 1);
-	char	   *p = result;
-
-	for (; *s != '\0'; s++)
-	{
-		if (*s != '_')
-			*p++ = *s;
-	}
-	*p = '\0';
-	return result;
-}
-
-static bool
-resolves_to_string(const char *s)
-{
-	return kubectl_resolve_scalar(s) == KUBECTL_STRING && !is_timestamp(s) && !is_base60(s);
-}
-
-/*
- * What go-yaml reads a plain scalar as.  Times come back as strings.
- */
-KubectlScalar
-kubectl_resolve_scalar(const char *s)
-{
-	char	   *plain;
-
-	if (*s == '\0' || strchr("yYnNtTfFoO~.+-", *s) != NULL)
-	{
-		for (int i = 0; i < lengthof(words); i++)
-		{
-			if (strcmp(words[i].text, s) == 0)
-				return words[i].scalar;
-		}
-	}
-	if (*s == '.')
-		return is_float(s) ? KUBECTL_FLOAT : KUBECTL_STRING;
-	if (*s == '\0' || strchr("+-0123456789", *s) == NULL || is_timestamp(s))
-		return KUBECTL_STRING;
-	plain = without_underscores(s);
-	return is_integer(plain) ? KUBECTL_INTEGER : is_float(plain) ? KUBECTL_FLOAT : KUBECTL_STRING;
-}
-
-/*
- * The number that a scalar stands for, in a way that numeric_in() reads.
- */
-char *
-kubectl_scalar_number(const char *s)
-{
-	char	   *plain = without_underscores(s);
-	uint64		value;
-
-	if (parse_integer(plain, &value))
-		return psprintf("%s" UINT64_FORMAT, *plain == '-' ? "-" : "", value);
-	return plain;
-}
-
-/*
- * ---------- Styles ----------
- */
-
-typedef enum Style
-{
-	PLAIN,
-	SINGLE_QUOTED,
-	DOUBLE_QUOTED,
-	LITERAL
-} Style;
-
-/* What libyaml's analysis finds out about a text. */
-typedef struct Analysis
-{
-	bool		multiline;
-	bool		plain_allowed;
-	bool		single_quoted_allowed;
-	bool		block_allowed;
-} Analysis;
-
-static bool
-is_indicator(const char *s, const char *start, const char *end)
-{
-	bool		blank_follows = is_blank_or_end(s + 1, end);
-
-	if (s == start)
-		return strchr("#,[]{}&*!|>'\"%@`", *s) != NULL ||
-			(strchr("?:-", *s) != NULL && blank_follows);
-	return (*s == ':' && blank_follows) || (*s == '#' && is_blank_or_end(s - 1, end));
-}
-
-static Analysis
-analyze(const char *s, int len)
-{
-	Analysis	a = {false, true, true, true};
-	const char *end = s + len;
-	bool		after_space = false;
-	bool		after_break = false;
-	bool		indicators = len >= 3 && (memcmp(s, "---", 3) == 0 || memcmp(s, "...", 3) == 0);
-	bool		outer_blank = false;
+	const char *s = scalar->s;
+	int			length = scalar->length;
+	bool		indicators = false;
+	bool		special = false;
+	bool		space_at_edge = false;
+	bool		break_at_edge = false;
+	bool		trailing_space = false;
 	bool		break_space = false;
 	bool		space_break = false;
-	bool		special = false;
+	bool		after_space = false;
+	bool		after_break = false;
+	bool		after_blank = true;
 
-	if (len == 0)
-	{
-		a.block_allowed = false;
-		return a;
-	}
-	for (const char *p = s; p < end; p += pg_mblen(p))
-	{
-		bool		outermost = p == s || p + pg_mblen(p) >= end;
+	scalar->multiline = false;
+	if (length >= 3 && (strncmp(s, "---", 3) == 0 || strncmp(s, "...", 3) == 0))
+		indicators = true;
 
-		indicators = indicators || is_indicator(p, s, end);
-		special = special || !is_printable(p);
-		if (is_space(p, end))
+	for (int i = 0, w; i < length; i += w)
+	{
+		bool		first = i == 0;
+		bool		last;
+
+		w = width(scalar, i);
+		last = i + w == length;
+		if (first && strchr("#,[]{}&*!|>'\"%@`", s[i]))
+			indicators = true;
+		else if (s[i] == ':' || (first && (s[i] == '?' || s[i] == '-')))
+			indicators |= is_blank_or_end(scalar, i + w);
+		else if (s[i] == '#')
+			indicators |= after_blank;
+
+		special |= !is_printable(scalar, i);
+		if (is_space(scalar, i))
 		{
-			outer_blank = outer_blank || outermost;
-			if (p + 1 == end)
-				a.block_allowed = false;
-			break_space = break_space || after_break;
+			space_at_edge |= first || last;
+			trailing_space |= last;
+			break_space |= after_break;
 			after_space = true;
 			after_break = false;
 		}
-		else if (is_break(p, end))
+		else if (is_break(scalar, i))
 		{
-			a.multiline = true;
-			outer_blank = outer_blank || outermost;
-			space_break = space_break || after_space;
+			scalar->multiline = true;
+			break_at_edge |= first || last;
+			space_break |= after_space;
 			after_space = false;
 			after_break = true;
 		}
 		else
 			after_space = after_break = false;
+		after_blank = after_break || is_blank_or_end(scalar, i);
 	}
-	if (outer_blank || break_space || space_break || special || a.multiline || indicators)
-		a.plain_allowed = false;
-	if (break_space || space_break || special)
-		a.single_quoted_allowed = false;
-	if (space_break || special)
-		a.block_allowed = false;
-	return a;
+
+	scalar->plain_allowed = !(indicators || special || space_at_edge || break_at_edge ||
+							  break_space || space_break || scalar->multiline);
+	scalar->single_quoted_allowed = !(special || break_space || space_break);
+	scalar->literal_allowed = length > 0 && !(special || space_break || trailing_space);
+}
+
+/* Unquoted, it shall be read as a string. */
+static bool
+means_a_string(const Scalar *scalar)
+{
+	return kubectl_resolve_yaml(scalar->s, scalar->length).type == YAML_STRING &&
+		!kubectl_is_yaml_base_60(scalar->s);
 }
 
 static Style
-choose_style(const char *s, const Analysis *a, bool simple_key)
+choose_style(const Scalar *scalar, bool is_string, Place place)
 {
-	Style		style = strchr(s, '\n') != NULL ? LITERAL :
-		resolves_to_string(s) ? PLAIN : DOUBLE_QUOTED;
+	Style		style = PLAIN;
 
-	if (simple_key && a->multiline)
+	if (is_string && memchr(scalar->s, '\n', scalar->length))
+		style = LITERAL;
+	else if (is_string && !means_a_string(scalar))
 		style = DOUBLE_QUOTED;
-	if (style == PLAIN && (!a->plain_allowed || (s[0] == '\0' && simple_key)))
+
+	if (style == PLAIN && !scalar->plain_allowed)
 		style = SINGLE_QUOTED;
-	if (style == SINGLE_QUOTED && !a->single_quoted_allowed)
+	if (style == SINGLE_QUOTED && !scalar->single_quoted_allowed)
 		style = DOUBLE_QUOTED;
-	if (style == LITERAL && (!a->block_allowed || simple_key))
+	if (style == LITERAL && (!scalar->literal_allowed || place == IN_SIMPLE_KEY))
 		style = DOUBLE_QUOTED;
 	return style;
 }
 
-/*
- * ---------- Scalars ----------
- */
-
-/* Plain, or between single quotes. */
+/* Plain and single quoted scalars break lines in the same way. */
 static void
-write_flowing(Emitter *e, const char *s, int len, bool quoted, bool allow_breaks)
+write_flow(Emitter *e, const Scalar *scalar, bool quoted, bool may_break)
 {
-	const char *start = s;
-	const char *end = s + len;
 	bool		spaces = false;
 	bool		breaks = false;
 
 	if (quoted)
 		write_indicator(e, "'", true, false);
-	else if (!e->whitespace)
+	else if (!e->at_space)
 		put(e, ' ');
-	while (s < end)
+	for (int i = 0; i < scalar->length;)
 	{
-		if (is_space(s, end))
+		if (is_space(scalar, i))
 		{
-			if (allow_breaks && !spaces && e->column > BEST_WIDTH && !is_space(s + 1, end) &&
-				(!quoted || (s > start && s < end - 1)))
+			if (may_break && !spaces && e->column > WIDTH && !is_space(scalar, i + 1) &&
+				!(quoted && (i == 0 || i == scalar->length - 1)))
 			{
 				write_indent(e);
-				s++;
+				i++;
 			}
 			else
-				s = write_char(e, s);
+				write_char(e, scalar, &i);
 			spaces = true;
 		}
-		else if (is_break(s, end))
+		else if (is_break(scalar, i))
 		{
-			if (!breaks && *s == '\n')
+			if (!breaks && scalar->s[i] == '\n')
 				put_break(e);
-			s = write_break(e, s);
-			e->indention = true;
+			write_break(e, scalar, &i);
+			e->at_indent = true;
 			breaks = true;
 		}
 		else
 		{
 			if (breaks)
 				write_indent(e);
-			if (quoted && *s == '\'')
+			if (quoted && scalar->s[i] == '\'')
 				put(e, '\'');
-			s = write_char(e, s);
-			e->indention = false;
+			write_char(e, scalar, &i);
+			e->at_indent = false;
 			spaces = breaks = false;
 		}
 	}
 	if (quoted)
 		write_indicator(e, "'", false, false);
-	e->whitespace = false;
-	e->indention = false;
-}
-
-/* Returns what comes after the character. */
-static const char *
-write_escaped(Emitter *e, const char *s)
-{
-	static const struct
-	{
-		pg_wchar	code;
-		char		letter;
-	}			letters[] = {
-		{0x07, 'a'}, {0x08, 'b'}, {0x09, 't'}, {0x0a, 'n'}, {0x0b, 'v'}, {0x0c, 'f'},
-		{0x0d, 'r'}, {0x1b, 'e'}, {0x22, '"'}, {0x5c, '\\'}, {0x85, 'N'}, {0xa0, '_'},
-		{0x2028, 'L'}, {0x2029, 'P'},
-	};
-	pg_wchar	code = utf8_to_unicode((const unsigned char *) s);
-	char	   *text = NULL;
-
-	for (int i = 0; i < lengthof(letters); i++)
-	{
-		if (letters[i].code == code)
-			text = psprintf("\\%c", letters[i].letter);
-	}
-	if (text == NULL)
-		text = psprintf(code <= 0xff ? "\\x%02X" : code <= 0xffff ? "\\u%04X" : "\\U%08X", code);
-	for (; *text != '\0'; text++)
-		put(e, *text);
-	return s + pg_mblen(s);
+	e->at_space = false;
+	e->at_indent = false;
 }
 
 static void
-write_double_quoted(Emitter *e, const char *s, int len, bool allow_breaks)
+write_escape(Emitter *e, pg_wchar c)
 {
-	const char *start = s;
-	const char *end = s + len;
+	static const char names[] = "\0" "0\a" "a\b" "b\t" "t\n" "n\v" "v\f" "f\r" "r\033" "e\"" "\"\\" "\\";
+	char		escape[16];
+
+	for (int i = 0; i < sizeof(names) - 1; i += 2)
+		if (c == (unsigned char) names[i])
+		{
+			put(e, '\\');
+			put(e, names[i + 1]);
+			return;
+		}
+	if (c == 0xA0 || c == 0x85 || c == 0x2028 || c == 0x2029)
+		snprintf(escape, sizeof(escape), "\\%c",
+				 c == 0xA0 ? '_' : c == 0x85 ? 'N' : c == 0x2028 ? 'L' : 'P');
+	else
+		snprintf(escape, sizeof(escape), c <= 0xFF ? "\\x%02X" : c <= 0xFFFF ? "\\u%04X" : "\\U%08X", c);
+	for (const char *p = escape; *p; p++)
+		put(e, *p);
+}
+
+static void
+write_double_quoted(Emitter *e, const Scalar *scalar, bool may_break)
+{
+	/* A bug to be kept: after a byte order mark everything is escaped. */
+	bool		all = is_bom((const unsigned char *) scalar->s, scalar->length);
 	bool		spaces = false;
 
-	/* go-yaml looks for a byte order mark at the beginning, whatever it writes */
-	bool		all_escaped = len >= 3 && memcmp(s, "\xef\xbb\xbf", 3) == 0;
-
 	write_indicator(e, "\"", true, false);
-	while (s < end)
+	for (int i = 0; i < scalar->length;)
 	{
-		if (all_escaped || !is_printable(s) || is_break(s, end) || *s == '"' || *s == '\\')
+		if (all || !is_printable(scalar, i) || is_break(scalar, i) ||
+			scalar->s[i] == '"' || scalar->s[i] == '\\')
 		{
-			s = write_escaped(e, s);
+			write_escape(e, utf8_to_unicode((const unsigned char *) scalar->s + i));
+			i += width(scalar, i);
 			spaces = false;
 		}
-		else if (is_space(s, end))
+		else if (is_space(scalar, i))
 		{
-			if (allow_breaks && !spaces && e->column > BEST_WIDTH && s > start && s < end - 1)
+			if (may_break && !spaces && e->column > WIDTH && i > 0 && i < scalar->length - 1)
 			{
 				write_indent(e);
-				if (is_space(s + 1, end))
+				if (is_space(scalar, i + 1))
 					put(e, '\\');
-				s++;
+				i++;
 			}
 			else
-				s = write_char(e, s);
+				write_char(e, scalar, &i);
 			spaces = true;
 		}
 		else
 		{
-			s = write_char(e, s);
+			write_char(e, scalar, &i);
 			spaces = false;
 		}
 	}
 	write_indicator(e, "\"", false, false);
 }
 
-/* The last character before p. */
-static const char *
-character_before(const char *p)
+/* Where the last character before end begins. */
+static int
+previous_char(const Scalar *scalar, int end)
 {
 	do
-		p--;
-	while ((*p & 0xc0) == 0x80);
-	return p;
+		end--;
+	while (end > 0 && (scalar->s[end] & 0xC0) == 0x80);
+	return end;
 }
 
-/* How to read the blanks at the ends of a block. */
+/* What tells a reader about leading spaces and trailing line breaks. */
 static void
-write_hints(Emitter *e, const char *s, const char *end)
+write_hints(Emitter *e, const Scalar *scalar)
 {
-	const char *last = character_before(end);
+	int			last = previous_char(scalar, scalar->length);
 
-	if (is_space(s, end) || is_break(s, end))
-		write_indicator(e, psprintf("%d", BEST_INDENT), false, false);
-	if (!is_break(last, end))
+	if (is_space(scalar, 0) || is_break(scalar, 0))
+		write_indicator(e, "2", false, false);
+	if (!is_break(scalar, last))
 		write_indicator(e, "-", false, false);
-	else if (last == s || is_break(character_before(last), end))
+	else if (last == 0 || is_break(scalar, previous_char(scalar, last)))
 		write_indicator(e, "+", false, false);
 }
 
 static void
-write_literal(Emitter *e, const char *s, int len)
+write_literal(Emitter *e, const Scalar *scalar)
 {
-	const char *end = s + len;
 	bool		breaks = true;
 
 	write_indicator(e, "|", true, false);
-	write_hints(e, s, end);
+	write_hints(e, scalar);
 	put_break(e);
-	e->indention = true;
-	e->whitespace = true;
-	while (s < end)
+	e->at_indent = true;
+	e->at_space = true;
+	for (int i = 0; i < scalar->length;)
 	{
-		if (is_break(s, end))
+		if (is_break(scalar, i))
 		{
-			s = write_break(e, s);
-			e->indention = true;
+			write_break(e, scalar, &i);
+			e->at_indent = true;
 			breaks = true;
 		}
 		else
 		{
 			if (breaks)
 				write_indent(e);
-			s = write_char(e, s);
-			e->indention = false;
+			write_char(e, scalar, &i);
+			e->at_indent = false;
 			breaks = false;
 		}
 	}
 }
 
-/*
- * sigs.k8s.io/yaml reads JSON with a YAML parser, and goes on from what that makes of
- * it.  It takes a next line (U+0085) for a line break, and folds it; and refuses
- * other control characters that JSON has without escapes.
- */
-static char *
-as_read_from_json(const char *s, int len)
-{
-	const char *end = s + len;
-	StringInfoData text;
-
-	initStringInfo(&text);
-	while (s < end)
-	{
-		const unsigned char *u = (const unsigned char *) s;
-		const char *p = s + strspn(s, " ");
-		int			breaks = 0;
-
-		while (end - p >= 2 && memcmp(p, "\xc2\x85", 2) == 0)
-		{
-			breaks++;
-			p += 2;
-			p += strspn(p, " ");
-		}
-		if (breaks > 0)
-		{
-			if (breaks == 1)
-				appendStringInfoChar(&text, ' ');
-			while (--breaks > 0)
-				appendStringInfoChar(&text, '\n');
-			s = p;
-			continue;
-		}
-		if (u[0] == 0x7f || (u[0] == 0xc2 && u[1] < 0xa0) ||
-			(u[0] == 0xef && u[1] == 0xbf && u[2] >= 0xbe))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("error: yaml: control characters are not allowed")));
-		p = s + pg_mblen(s);
-		appendBinaryStringInfo(&text, s, p - s);
-		s = p;
-	}
-	return text.data;
-}
-
 static void
-emit_string(Emitter *e, const JsonbValue *value, bool simple_key)
+emit_scalar(Emitter *e, const Scalar *scalar, bool is_string, Place place)
 {
-	char	   *s = as_read_from_json(pnstrdup(value->val.string.val, value->val.string.len),
-									  value->val.string.len);
-	int			len = strlen(s);
-	Analysis	a = analyze(s, len);
 	int			indent = e->indent;
+	bool		may_break = place != IN_SIMPLE_KEY;
 
 	CHECK_FOR_INTERRUPTS();
-	e->indent = indent < 0 ? BEST_INDENT : indent + BEST_INDENT;
-	switch (choose_style(s, &a, simple_key))
+	e->indent = Max(e->indent, 0) + INDENT;
+	switch (choose_style(scalar, is_string, place))
 	{
 		case PLAIN:
-			write_flowing(e, s, len, false, !simple_key);
+			write_flow(e, scalar, false, may_break);
 			break;
 		case SINGLE_QUOTED:
-			write_flowing(e, s, len, true, !simple_key);
+			write_flow(e, scalar, true, may_break);
 			break;
 		case DOUBLE_QUOTED:
-			write_double_quoted(e, s, len, !simple_key);
+			write_double_quoted(e, scalar, may_break);
 			break;
 		case LITERAL:
-			write_literal(e, s, len);
+			write_literal(e, scalar);
 			break;
 	}
 	e->indent = indent;
-	pfree(s);
 }
 
-/* Null, booleans and numbers are what they look like. */
-static void
-emit_bare(Emitter *e, const char *text)
+/* --- values --- */
+
+/*
+ * YAML's reader refuses some characters that JSON need not escape, and takes
+ * NEL for a line break, which it folds.  The result is terminated.
+ */
+static Scalar
+read_string(const char *string, int length)
 {
-	write_indicator(e, text, true, false);
+	const unsigned char *s;
+	const unsigned char *end;
+	StringInfoData folded;
+
+	s = (const unsigned char *) kubectl_to_utf8(string, &length);
+	end = s + length;
+	initStringInfo(&folded);
+	enlargeStringInfo(&folded, length);
+	while (s < end)
+	{
+		const unsigned char *start = s;
+		int			breaks = 0;
+
+		while (s < end && *s != 0x7F && *s != 0xC2 && *s != 0xEF)
+			s++;
+		appendBinaryStringInfo(&folded, (const char *) start, s - start);
+		if (s == end)
+			break;
+		if (*s == 0x7F ||
+			(end - s >= 2 && *s == 0xC2 && s[1] < 0xA0 && s[1] != 0x85) ||
+			(end - s >= 3 && *s == 0xEF && s[1] == 0xBF && s[2] >= 0xBE))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+					 errmsg("error: yaml: control characters are not allowed")));
+		while (end - s >= 2 && s[0] == 0xC2 && s[1] == 0x85)
+		{
+			breaks++;
+			for (s += 2; s < end && *s == ' '; s++)
+				;
+		}
+		if (breaks == 0)
+		{
+			appendStringInfoChar(&folded, *s++);
+			continue;
+		}
+		while (folded.len > 0 && folded.data[folded.len - 1] == ' ')
+			folded.len--;
+		appendStringInfoChar(&folded, breaks == 1 ? ' ' : '\n');
+		for (int i = 2; i < breaks; i++)
+			appendStringInfoChar(&folded, '\n');
+	}
+	return (Scalar) {.s = folded.data, .length = folded.len};
+}
+
+static void
+emit_word(Emitter *e, const char *word, Place place)
+{
+	Scalar		scalar = {.s = word, .length = strlen(word)};
+
+	analyze(&scalar);
+	emit_scalar(e, &scalar, false, place);
+}
+
+static void
+emit_string(Emitter *e, const JsonbValue *string, Place place)
+{
+	Scalar		scalar = read_string(string->val.string.val, string->val.string.len);
+
+	analyze(&scalar);
+	emit_scalar(e, &scalar, true, place);
+	pfree(unconstify(char *, scalar.s));
+}
+
+/* A number that JSON has written without point or exponent is an integer again. */
+static void
+emit_number(Emitter *e, const JsonbValue *number, Place place)
+{
+	int64		integer;
+	double		real;
+	char		buffer[KUBECTL_FLOAT_SIZE];
+
+	if (kubectl_integer(number, &integer, &real))
+		snprintf(buffer, sizeof(buffer), INT64_FORMAT, integer);
+	else if (isinf(real))
+	{
+		emit_word(e, DatumGetCString(DirectFunctionCall1(numeric_out,
+														 NumericGetDatum(number->val.numeric))), place);
+		return;
+	}
+	else
+	{
+		KubectlYamlScalar scalar;
+
+		kubectl_format_float(buffer, real, 'j');
+		scalar = kubectl_resolve_yaml(buffer, strlen(buffer));
+		if (scalar.type == YAML_REAL)
+			kubectl_format_float(buffer, real, 'g');
+		else if (scalar.integer == 0)
+			strcpy(buffer, "0");
+	}
+	emit_word(e, buffer, place);
 }
 
 /*
- * ---------- Collections ----------
+ * A letter?  Keys in Kubernetes are ASCII; all other characters count as
+ * letters here, as most of them are.
  */
-
 static bool
 is_letter(pg_wchar c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c >= 0x80;
+	return c >= 0x80 || isalpha((unsigned char) c);
 }
 
 static bool
@@ -778,195 +601,206 @@ is_digit(pg_wchar c)
 	return c >= '0' && c <= '9';
 }
 
-/* The number that stands from i on; *i is then behind it. */
+typedef struct Runes
+{
+	pg_wchar   *c;
+	int			n;
+} Runes;
+
+/* The number that the digits from i make, in which leading zeros count after others. */
 static int64
-number_at(const pg_wchar *s, int len, int *i, int64 start)
+number_at(const Runes *runes, int i, bool leading_zeros, int *end)
 {
-	uint64		number = start;
+	uint64		n = leading_zeros;
 
-	for (; *i < len && is_digit(s[*i]); (*i)++)
-		number = number * 10 + (s[*i] - '0');
-	return number;
+	for (; i < runes->n && is_digit(runes->c[i]); i++)
+		n = n * 10 + (runes->c[i] - '0');
+	*end = i;
+	return (int64) n;
 }
 
-/* go-yaml's order of keys: that of the letters, and numbers by their value. */
+/* The order of keys: digits by their number, letters after all else. */
 static int
-compare_keys(const pg_wchar *a, int alen, const pg_wchar *b, int blen)
+compare_runes(const Runes *a, const Runes *b)
 {
-	for (int i = 0; i < alen && i < blen; i++)
-	{
-		int			ai = i;
-		int			bi = i;
-		int64		start = 0;
-		int64		an;
-		int64		bn;
+	int			i;
+	bool		a_letter;
+	bool		b_letter;
+	bool		carry = false;
+	int64		an;
+	int64		bn;
+	int			ai;
+	int			bi;
 
-		if (a[i] == b[i])
-			continue;
-		if (is_letter(a[i]) && is_letter(b[i]))
-			return a[i] < b[i] ? -1 : 1;
-		if (is_letter(a[i]) || is_letter(b[i]))
-			return is_letter(b[i]) ? -1 : 1;
-		if (a[i] == '0' || b[i] == '0')
-		{
-			for (int j = i - 1; j >= 0 && is_digit(a[j]); j--)
+	for (i = 0; i < a->n && i < b->n && a->c[i] == b->c[i]; i++)
+		;
+	if (i == a->n || i == b->n)
+		return a->n - b->n;
+
+	a_letter = is_letter(a->c[i]);
+	b_letter = is_letter(b->c[i]);
+	if (a_letter && b_letter)
+		return a->c[i] < b->c[i] ? -1 : 1;
+	if (a_letter || b_letter)
+		return b_letter ? -1 : 1;
+	if (a->c[i] == '0' || b->c[i] == '0')
+		for (int j = i - 1; j >= 0 && is_digit(a->c[j]); j--)
+			if (a->c[j] != '0')
 			{
-				if (a[j] != '0')
-					start = 1;
+				carry = true;
+				break;
 			}
-		}
-		an = number_at(a, alen, &ai, start);
-		bn = number_at(b, blen, &bi, start);
-		if (an != bn)
-			return an < bn ? -1 : 1;
-		if (ai != bi)
-			return ai - bi;
-		return a[i] < b[i] ? -1 : 1;
-	}
-	return alen - blen;
+	an = number_at(a, i, carry, &ai);
+	bn = number_at(b, i, carry, &bi);
+	if (an != bn)
+		return an < bn ? -1 : 1;
+	if (ai != bi)
+		return ai < bi ? -1 : 1;
+	return a->c[i] < b->c[i] ? -1 : 1;
+}
+
+static Runes
+runes_of(const JsonbValue *string)
+{
+	Runes		runes;
+	int			length = string->val.string.len;
+	const char *s = kubectl_to_utf8(string->val.string.val, &length);
+
+	runes.c = palloc((length + 1) * sizeof(pg_wchar));
+	runes.n = pg_encoding_mb2wchar_with_len(PG_UTF8, s, runes.c, length);
+	return runes;
 }
 
 static int
-compare_members(const ListCell *x, const ListCell *y)
+compare_keys(const void *a, const void *b)
 {
-	const JsonbValue *a = &((KubectlMember *) lfirst(x))->key;
-	const JsonbValue *b = &((KubectlMember *) lfirst(y))->key;
-	pg_wchar   *aw = palloc((a->val.string.len + 1) * sizeof(pg_wchar));
-	pg_wchar   *bw = palloc((b->val.string.len + 1) * sizeof(pg_wchar));
-	int			alen = pg_mb2wchar_with_len(a->val.string.val, aw, a->val.string.len);
-	int			blen = pg_mb2wchar_with_len(b->val.string.val, bw, b->val.string.len);
-	int			result = compare_keys(aw, alen, bw, blen);
+	const JsonbValue *left = &((const KubectlMember *) a)->key;
+	const JsonbValue *right = &((const KubectlMember *) b)->key;
+	Runes		left_runes = runes_of(left);
+	Runes		right_runes = runes_of(right);
+	int			c = compare_runes(&left_runes, &right_runes);
 
-	pfree(aw);
-	pfree(bw);
-	return result;
+	pfree(left_runes.c);
+	pfree(right_runes.c);
+	return c;
 }
 
-static void emit(Emitter *e, const JsonbValue *value, bool in_mapping);
-
+/*
+ * The order is not transitive where digits and other characters mix, so that
+ * kubectl itself prints such maps now in one order, now in another.  Sorted
+ * bytewise first, they come out the same every time here.
+ */
 static void
-emit_key(Emitter *e, const JsonbValue *key)
+sort_members(KubectlMember *members, int n)
 {
-	Analysis	a = analyze(key->val.string.val, key->val.string.len);
+	qsort(members, n, sizeof(KubectlMember), kubectl_compare_keys);
+	qsort(members, n, sizeof(KubectlMember), compare_keys);
+}
 
+/* A key that is long or has line breaks stands behind "? ", its value behind ": ". */
+static void
+emit_member(Emitter *e, const KubectlMember *member)
+{
+	Scalar		key = read_string(member->key.val.string.val, member->key.val.string.len);
+
+	analyze(&key);
 	write_indent(e);
-	if (!a.multiline && key->val.string.len <= MAX_SIMPLE_KEY)
+	if (key.length <= SIMPLE_KEY && !key.multiline)
 	{
-		emit_string(e, key, true);
+		emit_scalar(e, &key, true, IN_SIMPLE_KEY);
 		write_indicator(e, ":", false, false);
-		return;
 	}
-	write_indicator(e, "?", true, true);
-	emit_string(e, key, false);
-	write_indent(e);
-	write_indicator(e, ":", true, true);
-}
-
-static void
-emit_mapping(Emitter *e, JsonbContainer *object)
-{
-	int			indent = e->indent;
-	List	   *members = kubectl_members(object);
-	ListCell   *lc;
-
-	list_sort(members, compare_members);
-	e->indent = indent < 0 ? 0 : indent + BEST_INDENT;
-	foreach(lc, members)
+	else
 	{
-		KubectlMember *member = lfirst(lc);
-
-		emit_key(e, &member->key);
-		emit(e, &member->value, true);
-	}
-	e->indent = indent;
-	list_free_deep(members);
-}
-
-static void
-emit_sequence(Emitter *e, JsonbContainer *array, bool in_mapping)
-{
-	int			indent = e->indent;
-	JsonbIterator *it = JsonbIteratorInit(array);
-	JsonbIteratorToken token;
-	JsonbValue	v;
-
-	/* not indented within a mapping */
-	if (!in_mapping || e->indention)
-		e->indent = indent < 0 ? 0 : indent + BEST_INDENT;
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (token != WJB_ELEM)
-			continue;
+		write_indicator(e, "?", true, true);
+		emit_scalar(e, &key, true, IN_MAP);
 		write_indent(e);
-		write_indicator(e, "-", true, true);
-		emit(e, &v, false);
+		write_indicator(e, ":", true, true);
 	}
-	e->indent = indent;
+	pfree(unconstify(char *, key.s));
+	emit_node(e, &member->value, IN_MAP);
 }
 
 static void
-emit_container(Emitter *e, JsonbContainer *container, bool in_mapping)
+emit_members(Emitter *e, const JsonbValue *value, Place place)
+{
+	bool		is_map = JsonContainerIsObject(value->val.binary.data);
+	KubectlMember *members;
+	int			n = kubectl_members(value, &members);
+	int			indent = e->indent;
+
+	if (n == 0)
+		write_indicator(e, is_map ? "{}" : "[]", true, false);
+	else if (e->indent < 0)
+		e->indent = 0;
+	else if (is_map || place != IN_MAP || e->at_indent)
+		e->indent += INDENT;
+
+	if (is_map)
+		sort_members(members, n);
+	for (int i = 0; i < n; i++)
+	{
+		if (is_map)
+			emit_member(e, &members[i]);
+		else
+		{
+			write_indent(e);
+			write_indicator(e, "-", true, true);
+			emit_node(e, &members[i].value, IN_LIST);
+		}
+	}
+	e->indent = indent;
+	pfree(members);
+}
+
+static void
+emit_node(Emitter *e, const JsonbValue *value, Place place)
 {
 	check_stack_depth();
-	if (JsonContainerSize(container) == 0)
-		emit_bare(e, JsonContainerIsObject(container) ? "{}" : "[]");
-	else if (JsonContainerIsObject(container))
-		emit_mapping(e, container);
-	else
-		emit_sequence(e, container, in_mapping);
-}
 
-static void
-emit(Emitter *e, const JsonbValue *value, bool in_mapping)
-{
 	switch (value->type)
 	{
 		case jbvNull:
-			emit_bare(e, "null");
+			emit_word(e, "null", place);
 			break;
 		case jbvBool:
-			emit_bare(e, value->val.boolean ? "true" : "false");
+			emit_word(e, value->val.boolean ? "true" : "false", place);
 			break;
 		case jbvNumeric:
-			emit_bare(e, kubectl_number_text(value->val.numeric));
+			emit_number(e, value, place);
 			break;
 		case jbvString:
-			emit_string(e, value, false);
+			emit_string(e, value, place);
 			break;
 		case jbvBinary:
-			emit_container(e, value->val.binary.data, in_mapping);
+			emit_members(e, value, place);
 			break;
 		default:
-			elog(ERROR, "unexpected type %d of a jsonb value", value->type);
+			elog(ERROR, "unexpected type %d of a JSON value", (int) value->type);
 	}
 }
 
-/*
- * As -o yaml.
- */
+/* As kubectl prints an object with -o yaml. */
 void
 kubectl_print_yaml(StringInfo out, const Jsonb *value)
 {
-	Emitter		e = {.out = out, .indent = -1, .whitespace = true, .indention = true};
-	JsonbValue	v;
+	Emitter		e = {.out = out, .indent = -1, .at_space = true, .at_indent = true};
+	JsonbValue	root;
+	int			start = out->len;
 
-	if (JB_ROOT_IS_SCALAR(value))
-		(void) JsonbExtractScalar(&unconstify(Jsonb *, value)->root, &v);
-	else
-		JsonbToJsonbValue(unconstify(Jsonb *, value), &v);
-	emit(&e, &v, false);
+	kubectl_root(value, &root);
+	emit_node(&e, &root, IN_ROOT);
 	write_indent(&e);
+	kubectl_from_utf8(out, start);
 }
 
-/*
- * SQL: kubectl_yaml(object)
- */
 Datum
 kubectl_yaml(PG_FUNCTION_ARGS)
 {
+	Jsonb	   *object = PG_GETARG_JSONB_P(0);
 	StringInfoData out;
 
 	initStringInfo(&out);
-	kubectl_print_yaml(&out, PG_GETARG_JSONB_P(0));
+	kubectl_print_yaml(&out, object);
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(out.data, out.len));
 }
