@@ -42,55 +42,6 @@ parse_columns(const char *spec)
 	return columns;
 }
 
-/* A value as Go's %v prints what was decoded from JSON. */
-static void
-print_go_value(StringInfo out, const JsonbValue *value)
-{
-	JsonbContainer *container = value->type == jbvBinary ? value->val.binary.data : NULL;
-	bool		first = true;
-
-	check_stack_depth();
-	if (value->type == jbvString)
-		appendBinaryStringInfo(out, value->val.string.val, value->val.string.len);
-	else if (value->type == jbvNull)
-		appendStringInfoString(out, "<nil>");
-	else if (container == NULL)
-		kubectl_print_compact_json(out, value);
-	else if (JsonContainerIsObject(container))
-	{
-		ListCell   *lc;
-
-		appendStringInfoString(out, "map[");
-		foreach(lc, kubectl_member_list(container))
-		{
-			const KubectlMember *member = lfirst(lc);
-
-			appendStringInfo(out, "%s%.*s:", first ? "" : " ", member->key.val.string.len,
-							 member->key.val.string.val);
-			print_go_value(out, &member->value);
-			first = false;
-		}
-		appendStringInfoChar(out, ']');
-	}
-	else
-	{
-		JsonbIterator *it = JsonbIteratorInit(container);
-		JsonbIteratorToken token;
-		JsonbValue	v;
-
-		appendStringInfoChar(out, '[');
-		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-		{
-			if (token != WJB_ELEM)
-				continue;
-			appendStringInfoString(out, first ? "" : " ");
-			print_go_value(out, &v);
-			first = false;
-		}
-		appendStringInfoChar(out, ']');
-	}
-}
-
 static void
 write_cells(KubectlTable *table, List *columns, const JsonbValue *object)
 {
@@ -111,10 +62,7 @@ write_cells(KubectlTable *table, List *columns, const JsonbValue *object)
 			const JsonbValue *v = lfirst(value);
 
 			appendStringInfoString(&cell, value == list_head(values) ? "" : ",");
-			if (v->type == jbvNull)
-				appendStringInfoString(&cell, "<none>");
-			else
-				print_go_value(&cell, v);
+			kubectl_print_go_value(&cell, v);
 		}
 		kubectl_table_write(table, cell.data);
 		pfree(cell.data);

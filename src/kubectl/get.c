@@ -521,7 +521,7 @@ kubectl_get(KubectlCommand *command)
 	require_arguments(command);
 	requests = kubectl_requests(command, command->args, true);
 	items = kubectl_find(command, requests, !table || flags->sort_by != NULL);
-	if (flags->sort_by != NULL && flags->sort_by[0] != '\0')
+	if (flags->sort_by != NULL && flags->sort_by[0] != '\0' && list_length(items) > 1)
 		items = sort_items(command, items);
 
 	if (table)

@@ -31,7 +31,8 @@ typedef enum NodeType
 	NODE_NUMBER,
 	NODE_BOOL,
 	NODE_RANGE,
-	NODE_END
+	NODE_END,
+	NODE_UNKNOWN				/* a word that is none of these */
 } NodeType;
 
 typedef struct PathNode
@@ -383,8 +384,8 @@ parse_identifier(Parser *parser, PathNode *list)
 	}
 	else
 	{
-		fail(parser, psprintf("unrecognized identifier %s", word));
-		return;
+		node = make_node(NODE_UNKNOWN);
+		node->text = word;
 	}
 	list->children = lappend(list->children, node);
 }
@@ -489,7 +490,11 @@ kubectl_parse_path(const char *template)
 		}
 		close = closing_brace(++p);
 		if (close == NULL)
+		{
+			/* unless something in it is wrong before */
+			(void) parse_action(&parser, pstrdup(p));
 			fail(&parser, "unclosed action");
+		}
 		else
 		{
 			path->nodes = lappend(path->nodes, parse_action(&parser, pnstrdup(p, close - p)));
@@ -642,6 +647,82 @@ slice(Runner *runner, const PathNode *node, List *elements)
 	return found;
 }
 
+/* A value as Go's %v prints what was decoded from JSON. */
+void
+kubectl_print_go_value(StringInfo out, const JsonbValue *value)
+{
+	JsonbContainer *container = value->type == jbvBinary ? value->val.binary.data : NULL;
+	bool		first = true;
+
+	check_stack_depth();
+	if (value->type == jbvString)
+		appendBinaryStringInfo(out, value->val.string.val, value->val.string.len);
+	else if (value->type == jbvNull)
+		appendStringInfoString(out, "<nil>");
+	else if (container == NULL)
+		kubectl_print_compact_json(out, value);
+	else if (JsonContainerIsObject(container))
+	{
+		ListCell   *lc;
+
+		appendStringInfoString(out, "map[");
+		foreach(lc, kubectl_member_list(container))
+		{
+			const KubectlMember *member = lfirst(lc);
+
+			appendStringInfo(out, "%s%.*s:", first ? "" : " ", member->key.val.string.len,
+							 member->key.val.string.val);
+			kubectl_print_go_value(out, &member->value);
+			first = false;
+		}
+		appendStringInfoChar(out, ']');
+	}
+	else
+	{
+		JsonbIterator *it = JsonbIteratorInit(container);
+		JsonbIteratorToken token;
+		JsonbValue	v;
+
+		appendStringInfoChar(out, '[');
+		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+		{
+			if (token != WJB_ELEM)
+				continue;
+			appendStringInfoString(out, first ? "" : " ");
+			kubectl_print_go_value(out, &v);
+			first = false;
+		}
+		appendStringInfoChar(out, ']');
+	}
+}
+
+static char *
+compact(const JsonbValue *value)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	kubectl_print_compact_json(&text, value);
+	return text.data;
+}
+
+/* The type that Go's JSON decoder gives a value. */
+static const char *
+go_type(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return "string";
+		case jbvBool:
+			return "bool";
+		case jbvNumeric:
+			return strchr(compact(value), '.') == NULL ? "int64" : "float64";
+		default:
+			return "map[string]interface {}";
+	}
+}
+
 static List *
 run_slice(Runner *runner, const PathNode *node, List *input)
 {
@@ -656,11 +737,7 @@ run_slice(Runner *runner, const PathNode *node, List *input)
 			continue;
 		if (!is_array(value))
 		{
-			StringInfoData text;
-
-			initStringInfo(&text);
-			kubectl_print_compact_json(&text, value);
-			runner->error = psprintf("%s is not array or slice", text.data);
+			runner->error = psprintf("%s is not array or slice", go_type(value));
 			return NIL;
 		}
 		found = list_concat(found, slice(runner, node, children_of(value)));
@@ -766,7 +843,7 @@ run_filter(Runner *runner, const PathNode *node, List *input)
 			StringInfoData text;
 
 			initStringInfo(&text);
-			kubectl_print_compact_json(&text, value);
+			kubectl_print_go_value(&text, value);
 			runner->error = psprintf("%s is not array or slice and cannot be filtered", text.data);
 			return NIL;
 		}
@@ -843,6 +920,9 @@ run_node(Runner *runner, const PathNode *node, List *input)
 		case NODE_RANGE:
 		case NODE_END:
 			return input;
+		case NODE_UNKNOWN:
+			runner->error = psprintf("unrecognized identifier %s", node->text);
+			return NIL;
 	}
 	return NIL;
 }

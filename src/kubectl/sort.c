@@ -12,6 +12,9 @@
 #include "object.h"
 #include "sort.h"
 
+/* Go's limit; what it does with more is not stable either, and not repeated here. */
+#define SORTED_BY_INSERTION 12
+
 typedef struct SortItem
 {
 	int			index;
@@ -102,6 +105,29 @@ compare_items(const ListCell *x, const ListCell *y)
 }
 
 /*
+ * Go sorts few items by insertion, and for kubectl an object without the field is
+ * less than any other: so these come out in the reverse of their order.
+ */
+static void
+sort_few(List *items)
+{
+	for (int i = 1; i < list_length(items); i++)
+	{
+		for (int j = i; j > 0; j--)
+		{
+			ListCell   *a = list_nth_cell(items, j - 1);
+			ListCell   *b = list_nth_cell(items, j);
+			ListCell	swapped = *a;
+
+			if (((SortItem *) lfirst(b))->key != NULL && compare_keys(lfirst(b), lfirst(a)) >= 0)
+				break;
+			*a = *b;
+			*b = swapped;
+		}
+	}
+}
+
+/*
  * Returns the numbers of the objects (Jsonb *) in their new order.  *error if no
  * object has the field.
  */
@@ -141,7 +167,10 @@ kubectl_sort(List *objects, const char *path, char **error)
 		*error = psprintf("error: couldn't find any field with path %s in the list of objects",
 						  lease_go_quote(relaxed, strlen(relaxed)));
 	}
-	list_sort(items, compare_items);
+	if (list_length(items) <= SORTED_BY_INSERTION)
+		sort_few(items);
+	else
+		list_sort(items, compare_items);
 	foreach(lc, items)
 		order = lappend_int(order, ((SortItem *) lfirst(lc))->index);
 	return order;

@@ -59,6 +59,9 @@ SELECT is(kubectl('get leases --sort-by=.spec.holderIdentity -o name'), E'lease.
 
 SELECT is(kubectl('get leases -o ''jsonpath-as-json={.items[*].metadata.name}'''), E'[\n    "a",\n    "b"\n]\n', 'what a template finds, as JSON');
 
+SELECT is(kubectl('get leases --sort-by=.metadata.labels.app -o name'), E'lease.coordination.k8s.io/b\nlease.coordination.k8s.io/a\n', 'what has no such field comes first');
+SELECT is(kubectl('get leases -A --sort-by=.metadata.labels.app -o name'), E'lease.coordination.k8s.io/c\nlease.coordination.k8s.io/b\nlease.coordination.k8s.io/a\n', 'in the reverse of its order, as Go''s insertion sort has it');
+
 -- create
 SELECT is(kubectl('create -f -', manifest => E'apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata:\n  name: made\n  labels: {"on": "yes"}\nspec:\n  holderIdentity: x\n  leaseDurationSeconds: 0x10\n---\n# nothing\n---\n'
 	'apiVersion: v1\nkind: List\nitems:\n- {apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: listed, namespace: other}}\n'),
