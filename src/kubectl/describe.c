@@ -91,7 +91,7 @@ elements_of(JsonbContainer *array)
 static List *
 members_of(JsonbContainer *object)
 {
-	return object == NULL ? NIL : kubectl_member_list(object);
+	return object == NULL || !JsonContainerIsObject(object) ? NIL : kubectl_member_list(object);
 }
 
 static char *
