@@ -127,7 +127,7 @@ compare_members(const ListCell *a, const ListCell *b)
 
 /*
  * The members of an object, KubectlMember *, in the order of the bytes of their
- * keys.
+ * keys.  An array or a scalar has none.
  */
 List *
 kubectl_member_list(JsonbContainer *object)
@@ -137,6 +137,8 @@ kubectl_member_list(JsonbContainer *object)
 	List	   *list = NIL;
 	int			n;
 
+	if (!JsonContainerIsObject(object))
+		return NIL;
 	value.type = jbvBinary;
 	value.val.binary.data = object;
 	n = kubectl_members(&value, &members);

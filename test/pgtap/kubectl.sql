@@ -91,6 +91,9 @@ SELECT is(pg_temp.apply('labels: {a: b2}'), E'lease.coordination.k8s.io/applied 
 SELECT is(lease_object('applied') #>> '{metadata,annotations,kubectl.kubernetes.io/last-applied-configuration}',
 	E'{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"annotations":{},"labels":{"a":"b2"},"name":"applied","namespace":"default"},"spec":{"holderIdentity":"h"}}\n', 'and it is remembered');
 
+UPDATE lease SET annotations = '{"kubectl.kubernetes.io/last-applied-configuration": "[1]"}' WHERE name = 'applied';
+SELECT is(pg_temp.apply('labels: {a: b2}'), E'lease.coordination.k8s.io/applied configured\n', 'also when somebody has made a list of that');
+
 -- patch, replace
 SELECT is(kubectl('patch lease made -p ''{"spec": {"holderIdentity": "p", "leaseDurationSeconds": null}}'''), E'lease.coordination.k8s.io/made patched\n', 'patched');
 SELECT is(pg_temp.spec('made'), '{"holderIdentity": "p"}', 'null removes');
