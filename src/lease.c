@@ -1,10 +1,14 @@
 /*
  * lease.c
- *		The module itself: what happens when the library is loaded.
+ *		The module itself: what happens when the library is loaded, and the
+ *		shared memory that it gets if the server loads it at its start.
  */
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
 #include "utils/guc.h"
 
 #include "lease.h"
@@ -14,6 +18,28 @@ PG_MODULE_MAGIC;
 
 void		_PG_init(void);
 
+static shmem_request_hook_type previous_shmem_request_hook;
+static shmem_startup_hook_type previous_shmem_startup_hook;
+
+static void
+request_shmem(void)
+{
+	if (previous_shmem_request_hook)
+		previous_shmem_request_hook();
+	lease_wait_request_shmem();
+}
+
+static void
+startup_shmem(void)
+{
+	if (previous_shmem_startup_hook)
+		previous_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	lease_wait_startup_shmem();
+	LWLockRelease(AddinShmemInitLock);
+}
+
 void
 _PG_init(void)
 {
@@ -21,8 +47,14 @@ _PG_init(void)
 	lease_gc_init();
 	lease_node_init();
 	lease_apiserver_init();
-	lease_wait_init();
 
 	/* A misspelled lease.* shall not pass. */
 	MarkGUCPrefixReserved("lease");
+
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	previous_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	previous_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = startup_shmem;
 }

@@ -355,7 +355,8 @@ extern void lease_apiserver_init(void);
 extern void lease_session_bind(Oid funcid, const LeaseKey *key, const LeaseRow *row);
 
 /* wait.c */
-extern void lease_wait_init(void);
+extern void lease_wait_request_shmem(void);
+extern void lease_wait_startup_shmem(void);
 extern LeaseStatus lease_wait_acquire(Oid funcid, const LeaseKey *key,
 									  const LeaseTerms *terms, int64 wait,
 									  bool atomic, LeaseRow *row, TimestampTz *now);

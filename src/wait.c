@@ -98,8 +98,6 @@ typedef struct WaitQueue
 } WaitQueue;
 
 static WaitQueue *queue = NULL;
-static shmem_request_hook_type previous_shmem_request_hook;
-static shmem_startup_hook_type previous_shmem_startup_hook;
 
 /* Wake who waits for this lease when the transaction has ended. */
 typedef struct Event
@@ -122,46 +120,27 @@ queue_size(void)
 					mul_size(MaxBackends, MAXALIGN(sizeof(Waiter)) + MAXALIGN(sizeof(WaiterLabel))));
 }
 
-static void
-request_shmem(void)
+void
+lease_wait_request_shmem(void)
 {
-	if (previous_shmem_request_hook)
-		previous_shmem_request_hook();
 	RequestAddinShmemSpace(queue_size());
 	RequestNamedLWLockTranche(WAIT_EVENT_NAME, 1);
 }
 
-static void
-startup_shmem(void)
+void
+lease_wait_startup_shmem(void)
 {
 	bool		found;
 
-	if (previous_shmem_startup_hook)
-		previous_shmem_startup_hook();
-
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	queue = ShmemInitStruct("lease waiters", queue_size(), &found);
-	if (!found)
-	{
-		memset(queue, 0, queue_size());
-		queue->lock = &GetNamedLWLockTranche(WAIT_EVENT_NAME)->lock;
-		pg_atomic_init_u32(&queue->count, 0);
-		queue->waiters = (Waiter *) ((char *) queue + MAXALIGN(sizeof(WaitQueue)));
-		queue->labels = (WaiterLabel *) ((char *) queue->waiters +
-										 MaxBackends * MAXALIGN(sizeof(Waiter)));
-	}
-	LWLockRelease(AddinShmemInitLock);
-}
-
-void
-lease_wait_init(void)
-{
-	if (!process_shared_preload_libraries_in_progress)
+	if (found)
 		return;
-	previous_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_shmem;
-	previous_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = startup_shmem;
+	memset(queue, 0, queue_size());
+	queue->lock = &GetNamedLWLockTranche(WAIT_EVENT_NAME)->lock;
+	pg_atomic_init_u32(&queue->count, 0);
+	queue->waiters = (Waiter *) ((char *) queue + MAXALIGN(sizeof(WaitQueue)));
+	queue->labels = (WaiterLabel *) ((char *) queue->waiters +
+									 MaxBackends * MAXALIGN(sizeof(Waiter)));
 }
 
 static uint64
