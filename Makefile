@@ -7,7 +7,7 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" lease.control
 
 MODULE_big = lease
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/kubectl/*.c)))
-PG_CPPFLAGS = -I$(srcdir)/src
+PG_CPPFLAGS = -I$(srcdir)/src -DLEASE_VERSION='"$(EXTVERSION)"'
 SHLIB_LINK = -lyaml
 
 # sql/lease.sql is the current script; upgrade scripts and frozen ones are

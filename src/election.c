@@ -325,6 +325,39 @@ lease_election_handover(LeaseStore *store, const LeaseKey *key, text *holder,
 }
 
 /*
+ * Sees to it that the end of a holding that ran out is in the history.
+ * LEASE_EXPIRED if it is news; LEASE_RENEWED if the lease is valid, and row tells
+ * until when; LEASE_BUSY if somebody is just changing it, or LEASE_FREE.
+ */
+LeaseStatus
+lease_election_expire(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+{
+	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		LeaseLockResult result;
+
+		if (!lease_store_read(store, key, row) || lease_ttl_expires_at(row) == LEASE_NO_TIME)
+			return LEASE_FREE;
+		if (lease_ttl_is_valid(row, now))
+			return LEASE_RENEWED;
+
+		/* A renewal that was in time may still be in progress. */
+		result = lease_store_lock(store, key, LockTupleNoKeyExclusive, row);
+		if (result == LEASE_LOCK_BUSY)
+			return LEASE_BUSY;
+		if (result == LEASE_LOCK_STALE)
+			continue;
+
+		if (lease_ttl_is_valid(row, GetCurrentTimestamp()))
+			return LEASE_RENEWED;
+		return lease_store_record_expiry(store, key, lease_ttl_expires_at(row)) ?
+			LEASE_EXPIRED : LEASE_FREE;
+	}
+	return LEASE_BUSY;
+}
+
+/*
  * Deletes the lease if its time ran out more than so many microseconds ago.
  * LEASE_EXPIRED stands for yes; else the reason why not.
  */
@@ -461,9 +494,17 @@ write_heartbeat(LeaseStore *store, const LeaseKey *key, const LeaseHeartbeat *be
 		lease_store_update(store, key, row, LEASE_ON_TAKEOVER);
 	}
 	else
+	{
+		bool		was_valid = lease_ttl_is_valid(row, now);
+
 		extend(store, key, row,
 			   row->lease_duration_seconds == LEASE_NO_DURATION ?
 			   beat->terms.duration_seconds : row->lease_duration_seconds, now);
+
+		/* It lives again: more than a renewal for who has seen it expire. */
+		if (!was_valid)
+			lease_event_note(LEASE_EVENT_MODIFIED, key, row);
+	}
 
 	if (missing->labels != NULL || missing->owner_references != NULL)
 		lease_store_add_metadata(store, key, missing);

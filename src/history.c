@@ -67,8 +67,29 @@ lease_history_record(Relation rel, const LeaseKey *key, const LeaseRow *row,
 }
 
 /*
+ * Records that a holding ran out, though nobody has acquired the lease since.
+ * What ends it for good replaces that.  False if it was known already, or DDL
+ * has the history locked.
+ */
+bool
+lease_history_record_expiry(Oid relid, const LeaseKey *key, TimestampTz expired_at)
+{
+	LeaseIdentity caller;
+	bool		news;
+
+	if (!lease_history_lock(relid))
+		return false;
+
+	caller = lease_owner_begin(relid);
+	news = lease_sql_insert_expiry(get_namespace_name(get_rel_namespace(relid)), key, expired_at);
+	lease_owner_end(caller);
+	return news;
+}
+
+/*
  * Forgets holdings that ended more than so many seconds ago, not more than limit
- * of them.  Returns how many.  What somebody else has locked, as to forget it, is left to him.
+ * of them.  Returns how many.  What somebody else has locked, as to forget it, is
+ * left to him.
  */
 int64
 lease_history_trim(Oid relid, int64 seconds, int64 limit)

@@ -27,6 +27,8 @@ request_shmem(void)
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
 	lease_wait_request_shmem();
+	lease_mailbox_request_shmem();
+	lease_launcher_request_shmem();
 }
 
 static void
@@ -37,6 +39,7 @@ startup_shmem(void)
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	lease_wait_startup_shmem();
+	lease_mailbox_startup_shmem();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -47,6 +50,7 @@ _PG_init(void)
 	lease_gc_init();
 	lease_node_init();
 	lease_apiserver_init();
+	lease_worker_init();
 
 	/* A misspelled lease.* shall not pass. */
 	MarkGUCPrefixReserved("lease");
@@ -57,4 +61,6 @@ _PG_init(void)
 	shmem_request_hook = request_shmem;
 	previous_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = startup_shmem;
+	lease_extension_init();
+	lease_launcher_init();
 }

@@ -5,6 +5,9 @@
  *
  * Who may call whom (arrows only point down):
  *
+ *		launcher.c		starts the workers
+ *		worker.c		the worker of a database
+ *		expiry.c		which leases expire next
  *		api.c			SQL functions that acquire, renew, release, ask
  *		guard.c			SQL functions that tie a transaction to a token
  *		gc.c			SQL function that deletes what has expired
@@ -20,6 +23,9 @@
  *		store_sql.c		... through the executor, always right
  *		store_object.c	... whole objects, through the executor
  *		trigger.c		what the table's triggers do with each row
+ *		event.c			events, as in a watch
+ *		mailbox.c		shared memory between transactions and workers
+ *		extension.c		the extension in the catalog
  *		history.c		holdings that have ended
  *		relation.c		the extension's relations, locked without waiting
  *		subxact.c		work whose locks can be given back
@@ -45,6 +51,7 @@
 #include "funcapi.h"
 #include "nodes/lockoptions.h"
 #include "nodes/pg_list.h"
+#include "portability/instr_time.h"
 #include "storage/lockdefs.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
@@ -224,6 +231,7 @@ typedef struct LeaseFound
 {
 	LeaseKey	key;			/* to be copied */
 	TimestampTz runs_out_at;	/* LEASE_NO_TIME: it has no time */
+	bool		has_holder;
 	Jsonb	   *labels;			/* or NULL */
 	bool		has_finalizers;
 } LeaseFound;
@@ -239,6 +247,39 @@ typedef struct LeaseGcPolicy
 	int64		expired_for;	/* microseconds */
 	int32		batch_size;
 } LeaseGcPolicy;
+
+/* What happens to a lease, as in a watch; the words are in event.c. */
+typedef enum LeaseEventType
+{
+	LEASE_EVENT_RENEWED,		/* expires earlier than before; is not sent */
+	LEASE_EVENT_ADDED,
+	LEASE_EVENT_MODIFIED,		/* changed hands, was edited, or lives again */
+	LEASE_EVENT_DELETED,
+	LEASE_EVENT_EXPIRED
+} LeaseEventType;
+
+/* One such event, as it lies in a mailbox. */
+typedef struct LeaseEvent
+{
+	uint32		size;			/* of all this; keeps the next one aligned */
+	SubTransactionId subxact;	/* where it happened */
+	LeaseEventType type;
+	TimestampTz expires_at;		/* LEASE_NO_TIME: not held */
+	int64		fencing_token;
+	int64		resource_version;
+	int			namespace_len;
+	int			name_len;
+	int			holder_len;		/* -1: never held */
+	char		texts[FLEXIBLE_ARRAY_MEMBER];	/* one after the other */
+} LeaseEvent;
+
+/* What the launcher wants to know of a mailbox. */
+typedef struct LeaseMailboxState
+{
+	Oid			database;		/* InvalidOid: nobody's */
+	int			pid;			/* of the worker; 0: there is none */
+	bool		settled;		/* the worker has found the extension */
+} LeaseMailboxState;
 
 typedef struct LeaseStore LeaseStore;
 
@@ -260,6 +301,7 @@ extern LeaseStatus lease_election_handover(LeaseStore *store, const LeaseKey *ke
 										   text *successor, int64 reserve,
 										   LeaseRow *row);
 extern LeaseStatus lease_election_collect(LeaseStore *store, const LeaseKey *key, int64 expired_for);
+extern LeaseStatus lease_election_expire(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
 extern LeaseStatus lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
 											const LeaseHeartbeat *beat,
 											LeaseRow *row, TimestampTz *now);
@@ -279,6 +321,7 @@ extern LeaseApiReply *lease_api_delete(Oid funcid, const LeaseKey *key, const ch
 
 /* store.c */
 extern LeaseStore *lease_store_open(Oid funcid, bool for_write);
+extern LeaseStore *lease_store_open_in(Oid schema, bool for_write);
 extern void lease_store_close(LeaseStore *store);
 extern bool lease_store_is_filtered(LeaseStore *store);
 extern bool lease_store_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
@@ -301,6 +344,7 @@ extern int64 lease_store_issue_token(LeaseStore *store, int64 floor);
 extern int	lease_store_keys_of_holder(LeaseStore *store, text *namespace,
 									   text *holder, LeaseKey **keys);
 extern void lease_store_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg);
+extern bool lease_store_record_expiry(LeaseStore *store, const LeaseKey *key, TimestampTz expired_at);
 extern void lease_store_delete_gc_policy(Oid relid, text *name);
 extern int	lease_store_gc_policies(LeaseStore *store, LeaseGcPolicy **policies);
 
@@ -325,9 +369,37 @@ extern int64 lease_ttl_next_resource_version(int64 old, TimestampTz now);
 /* history.c */
 extern void lease_history_record(Relation rel, const LeaseKey *key, const LeaseRow *row,
 								 TimestampTz held_since, LeaseReason reason);
+extern bool lease_history_record_expiry(Oid relid, const LeaseKey *key, TimestampTz expired_at);
 extern bool lease_history_lock(Oid relid);
 extern int64 lease_history_trim(Oid relid, int64 seconds, int64 limit);
 extern LeaseStatus lease_history_has_holder(Oid relid, const LeaseKey *key, text *holder);
+
+/* event.c */
+extern LeaseEvent *lease_event_make(LeaseEventType type, const LeaseKey *key, const LeaseRow *row);
+extern void lease_event_note(LeaseEventType type, const LeaseKey *key, const LeaseRow *row);
+extern char *lease_event_payload(const LeaseEvent *event);
+extern const char *lease_event_lost_payload(void);
+
+/* mailbox.c */
+extern void lease_mailbox_request_shmem(void);
+extern void lease_mailbox_startup_shmem(void);
+extern bool lease_mailbox_exists(void);
+extern void lease_mailbox_post(const List *events, bool lost);
+extern void lease_mailbox_announce(void);
+extern bool lease_mailbox_attach(Oid database);
+extern void lease_mailbox_detach(bool wanted);
+extern void lease_mailbox_settle(void);
+extern bool lease_mailbox_take(StringInfo mail);
+extern bool lease_mailbox_take_change(void);
+extern void lease_mailbox_attach_launcher(void);
+extern bool lease_mailbox_claim(Oid database);
+extern void lease_mailbox_abandon(Oid database);
+extern bool lease_mailbox_take_refused(void);
+extern LeaseMailboxState lease_mailbox_state(int i);
+
+/* extension.c */
+extern void lease_extension_init(void);
+extern bool lease_extension_find(Oid *schema, char **version);
 
 /* relation.c */
 extern Oid	lease_relation_find(const char *name, Oid schema);
@@ -364,6 +436,26 @@ extern Datum lease_result_expires_in(TimestampTz expires_at, TimestampTz now, bo
 extern Datum lease_result_renewal(LeaseStatus status, const LeaseRow *row, TimestampTz now);
 extern void lease_result_put_count(ReturnSetInfo *rsinfo, LeaseStatus status, int64 count,
 								   text *name);
+
+/* expiry.c */
+extern void lease_expiry_start(MemoryContext context);
+extern void lease_expiry_scan(LeaseStore *store);
+extern int64 lease_expiry_scan_interval(void);
+extern void lease_expiry_add(const LeaseKey *key, TimestampTz expires_at);
+extern TimestampTz lease_expiry_next(void);
+extern List *lease_expiry_check(LeaseStore *store);
+
+/* worker.c */
+#define LEASE_WORKER_WAIT_EVENT "LeaseWorkerMain"
+extern bool lease_worker_enabled;
+extern void lease_worker_init(void);
+extern bool lease_worker_is_unwelcome(Oid database);
+extern PGDLLEXPORT void lease_worker_main(Datum database);
+
+/* launcher.c */
+extern void lease_launcher_init(void);
+extern void lease_launcher_request_shmem(void);
+extern PGDLLEXPORT void lease_launcher_main(Datum unused);
 
 /* gc.c */
 typedef struct LeaseGcPass LeaseGcPass;
@@ -417,6 +509,16 @@ extern void lease_validate_name(const text *name);
 extern void lease_validate_namespace(const text *namespace);
 extern void lease_validate_holder(const text *holder);
 extern void lease_validate_hostname(const text *hostname);
+
+/* Microseconds of a clock that nobody sets. */
+static inline int64
+lease_monotonic_now(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MICROSEC(now);
+}
 
 /* A copy in the current memory context. */
 static inline text *

@@ -218,13 +218,11 @@ may_lock_table(Oid relid, bool for_write)
 }
 
 /*
- * Opens the table that belongs to the SQL function funcid: the one in the same
- * schema, whatever the search_path says.  NULL if DDL has it locked.
+ * Opens the table in this schema.  NULL if DDL has it locked.
  */
 LeaseStore *
-lease_store_open(Oid funcid, bool for_write)
+lease_store_open_in(Oid schema, bool for_write)
 {
-	Oid			schema = get_func_namespace(funcid);
 	Oid			relid = lease_relation_find(LEASE_TABLE, schema);
 	AclMode		wanted = for_write ? ACL_SELECT | ACL_UPDATE : ACL_SELECT;
 	bool		may_lock;
@@ -257,6 +255,16 @@ lease_store_open(Oid funcid, bool for_write)
 	if (store->probe)
 		lease_heap_begin(store);
 	return store;
+}
+
+/*
+ * Opens the table that belongs to the SQL function funcid: the one in the same
+ * schema, whatever the search_path says.  NULL if DDL has it locked.
+ */
+LeaseStore *
+lease_store_open(Oid funcid, bool for_write)
+{
+	return lease_store_open_in(get_func_namespace(funcid), for_write);
 }
 
 /*
@@ -530,6 +538,16 @@ lease_store_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void
 		lease_heap_scan(store, before, visit, arg);
 	else
 		lease_sql_scan(store, before, visit, arg);
+}
+
+/*
+ * Records that the holding of a lease that is locked ran out.  False if that was
+ * known, or DDL has the history locked.
+ */
+bool
+lease_store_record_expiry(LeaseStore *store, const LeaseKey *key, TimestampTz expired_at)
+{
+	return lease_history_record_expiry(store->table->relid, key, expired_at);
 }
 
 /*

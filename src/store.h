@@ -112,6 +112,8 @@ extern int	lease_sql_gc_policies(const char *schema, LeaseGcPolicy **policies);
 extern void lease_sql_insert_history(const char *schema, const LeaseKey *key,
 									 const LeaseRow *row, TimestampTz from,
 									 TimestampTz until, const char *reason);
+extern bool lease_sql_insert_expiry(const char *schema, const LeaseKey *key,
+									TimestampTz expired_at);
 extern int64 lease_sql_trim_history(const char *schema, TimestampTz before, int64 limit);
 extern bool lease_sql_history_has_holder(const char *schema, const LeaseKey *key, text *holder);
 

@@ -279,6 +279,7 @@ lease_heap_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void 
 		Datum		duration = slot_getattr(slot, attnum[COL_LEASE_DURATION_SECONDS], &isnull[1]);
 		Datum		labels;
 		Datum		finalizers;
+		Datum		holder;
 
 		found.runs_out_at =
 			lease_ttl_runs_out_at(isnull[0] ? LEASE_NO_TIME : DatumGetTimestampTz(renew_time),
@@ -292,6 +293,8 @@ lease_heap_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void 
 		found.labels = isnull[2] ? NULL : DatumGetJsonbP(labels);
 		finalizers = slot_getattr(slot, attnum[COL_FINALIZERS], &isnull[3]);
 		found.has_finalizers = !isnull[3] && ARR_NDIM(DatumGetArrayTypeP(finalizers)) > 0;
+		holder = slot_getattr(slot, attnum[COL_HOLDER_IDENTITY], &isnull[0]);
+		found.has_holder = !isnull[0] && VARSIZE_ANY_EXHDR(DatumGetPointer(holder)) > 0;
 		more = visit(&found, arg);
 	}
 	ExecClearTuple(slot);

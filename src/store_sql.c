@@ -49,6 +49,7 @@ typedef enum Statement
 	GC_POLICIES,
 	DELETE_GC_POLICY,
 	INSERT_HISTORY,
+	INSERT_EXPIRY,
 	TRIM_HISTORY,
 	HISTORY_HAS_HOLDER,
 	READ_NODE,
@@ -91,8 +92,8 @@ static const char *const statement_text[STATEMENTS] = {
 	[KEYS_OF_HOLDER] = "SELECT namespace, name FROM ONLY %s"
 	" WHERE namespace OPERATOR(pg_catalog.=) $1"
 	" AND holder_identity OPERATOR(pg_catalog.=) $2 ORDER BY namespace, name",
-	[SCAN] = "SELECT namespace, name, renew_time, lease_duration_seconds, labels, finalizers"
-	" FROM ONLY %s",
+	[SCAN] = "SELECT namespace, name, renew_time, lease_duration_seconds, labels, finalizers,"
+	" holder_identity FROM ONLY %s",
 	[GC_POLICIES] = "SELECT namespace, selector, expired_for, batch_size FROM %s ORDER BY name",
 	[DELETE_GC_POLICY] = "DELETE FROM %s WHERE name OPERATOR(pg_catalog.=) $1",
 	[INSERT_HISTORY] = "INSERT INTO %s AS h (namespace, name, fencing_token, holder_identity,"
@@ -101,6 +102,13 @@ static const char *const statement_text[STATEMENTS] = {
 	" DO UPDATE SET held_until = EXCLUDED.held_until, end_reason = EXCLUDED.end_reason"
 	" WHERE h.held_until OPERATOR(pg_catalog.<) EXCLUDED.held_until"
 	" OR EXCLUDED.end_reason OPERATOR(pg_catalog.<>) 'expired'",
+	[INSERT_EXPIRY] = "INSERT INTO %1$s AS h (namespace, name, fencing_token, holder_identity,"
+	" held_from, held_until, end_reason) SELECT l.namespace, l.name, l.fencing_token, l.holder_identity,"
+	" LEAST(COALESCE(l.held_since, l.renew_time), $3), $3, 'expired' FROM ONLY %2$s AS l"
+	" WHERE l.namespace OPERATOR(pg_catalog.=) $1 AND l.name OPERATOR(pg_catalog.=) $2"
+	" ON CONFLICT (namespace, name, fencing_token)"
+	" DO UPDATE SET held_until = EXCLUDED.held_until"
+	" WHERE h.held_until OPERATOR(pg_catalog.<) EXCLUDED.held_until",
 	/*
 	 * A row that is locked stays where it is; and one whose token is the lease's
 	 * still, because the end of the holding may have to be written there.
@@ -149,6 +157,8 @@ static Oid	metadata_parameters[] = {TEXTOID, TEXTOID, JSONBOID};
 static Oid	history_parameters[] = {TEXTOID, TEXTOID, INT8OID, TEXTOID,
 	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID};
 
+static Oid	expiry_parameters[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID};
+
 static Oid	trim_parameters[] = {TIMESTAMPTZOID, INT8OID};
 
 static Oid	holder_parameters[] = {TEXTOID, TEXTOID, TEXTOID};
@@ -184,6 +194,7 @@ static const int parameter_count[STATEMENTS] = {
 	[GC_POLICIES] = 0,
 	[DELETE_GC_POLICY] = 1,
 	[INSERT_HISTORY] = lengthof(history_parameters),
+	[INSERT_EXPIRY] = lengthof(expiry_parameters),
 	[TRIM_HISTORY] = lengthof(trim_parameters),
 	[HISTORY_HAS_HOLDER] = lengthof(holder_parameters),
 	[READ_NODE] = 1,
@@ -229,6 +240,8 @@ parameter_types(Statement statement)
 	{
 		case INSERT_HISTORY:
 			return history_parameters;
+		case INSERT_EXPIRY:
+			return expiry_parameters;
 		case TRIM_HISTORY:
 			return trim_parameters;
 		case HISTORY_HAS_HOLDER:
@@ -253,6 +266,7 @@ table_of(Statement statement)
 	switch (statement)
 	{
 		case INSERT_HISTORY:
+		case INSERT_EXPIRY:
 		case TRIM_HISTORY:
 		case HISTORY_HAS_HOLDER:
 			return LEASE_HISTORY;
@@ -685,8 +699,8 @@ lease_sql_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *
 	select_all(NameStr(store->table->schema), SCAN);
 	for (uint64 i = 0; more && i < SPI_processed; i++)
 	{
-		Datum		values[6];
-		bool		nulls[6];
+		Datum		values[7];
+		bool		nulls[7];
 		LeaseFound	found;
 
 		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
@@ -699,6 +713,7 @@ lease_sql_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *
 		found.key.name = DatumGetTextPP(values[1]);
 		found.labels = nulls[4] ? NULL : DatumGetJsonbP(values[4]);
 		found.has_finalizers = !nulls[5] && ARR_NDIM(DatumGetArrayTypeP(values[5])) > 0;
+		found.has_holder = !nulls[6] && VARSIZE_ANY_EXHDR(DatumGetTextPP(values[6])) > 0;
 		more = visit(&found, arg);
 	}
 	SPI_finish();
@@ -761,6 +776,21 @@ lease_sql_insert_history(const char *schema, const LeaseKey *key, const LeaseRow
 	if (result != SPI_OK_INSERT)
 		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
 	SPI_finish();
+}
+
+/*
+ * Records that a holding ran out.  False if that was known.
+ */
+bool
+lease_sql_insert_expiry(const char *schema, const LeaseKey *key, TimestampTz expired_at)
+{
+	Datum		values[] = {
+		PointerGetDatum(key->namespace),
+		PointerGetDatum(key->name),
+		TimestampTzGetDatum(expired_at),
+	};
+
+	return write_other(schema, INSERT_EXPIRY, SPI_OK_INSERT, values, NULL) > 0;
 }
 
 int64

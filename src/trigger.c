@@ -3,8 +3,8 @@
  *		What happens with every row of the table that the executor writes.
  *
  * Before: keeps rows honest that are written by hand, which is this extension's
- * kubectl edit and kubectl apply.  After: records a holding that has ended, and
- * sees to it that who waits for the lease is woken.
+ * kubectl edit and kubectl apply.  After: records a holding that has ended, tells
+ * the worker, and sees to it that who waits for the lease is woken.
  *
  * What Kubernetes' API server decides, not the client, is decided here: uid and
  * creation_timestamp never change, resource_version moves with every change.
@@ -375,7 +375,65 @@ get_row(Relation rel, HeapTuple tuple)
 		DatumGetTimestampTz(renew_time.value);
 	row.reserved_for = reserved_for.isnull ? NULL : DatumGetTextPP(reserved_for.value);
 	row.fencing_token = DatumGetInt64(get_column(rel, tuple, "fencing_token").value);
+	row.resource_version = DatumGetInt64(get_column(rel, tuple, "resource_version").value);
 	return row;
+}
+
+/*
+ * Records the end of a holding.
+ */
+static void
+record_end(Relation rel, HeapTuple tuple, const LeaseKey *key, const LeaseRow *row,
+		   bool deleted)
+{
+	Column		since = get_column(rel, tuple, "held_since");
+	LeaseReason reason = lease_permit_reason();
+
+	if (reason == LEASE_BY_HAND && deleted)
+		reason = LEASE_ON_DELETE;
+	lease_history_record(rel, key, row,
+						 since.isnull ? LEASE_NO_TIME : DatumGetTimestampTz(since.value),
+						 reason);
+}
+
+static void
+after_insert(const LeaseKey *key, const LeaseRow *new)
+{
+	lease_event_note(LEASE_EVENT_ADDED, key, new);
+	lease_wait_wake_at_end(key, new->reserved_for);
+}
+
+static void
+after_update(Relation rel, HeapTuple old_tuple, const LeaseKey *key,
+			 const LeaseRow *old, const LeaseRow *new)
+{
+	bool		ended = new->fencing_token != old->fencing_token;
+
+	if (!ended && lease_permit_reason() != LEASE_BY_HAND)
+	{
+		/* a renewal */
+		if (lease_ttl_expires_at(new) < lease_ttl_expires_at(old))
+			lease_event_note(LEASE_EVENT_RENEWED, key, new);
+		return;
+	}
+	if (ended)
+		record_end(rel, old_tuple, key, old, false);
+	lease_event_note(LEASE_EVENT_MODIFIED, key, new);
+
+	/* What is edited may have freed the lease without changing its holder. */
+	lease_wait_wake_at_end(key, new->reserved_for);
+}
+
+static void
+after_delete(Relation rel, HeapTuple old_tuple, const LeaseKey *key, LeaseRow *old)
+{
+	record_end(rel, old_tuple, key, old, true);
+
+	/* The deletion is a change, too. */
+	old->resource_version = lease_ttl_next_resource_version(old->resource_version,
+															GetCurrentTimestamp());
+	lease_event_note(LEASE_EVENT_DELETED, key, old);
+	lease_wait_wake_at_end(key, old->reserved_for);
 }
 
 /*
@@ -386,11 +444,9 @@ lease_after_write(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	Relation	rel;
+	HeapTuple	tuple;
 	LeaseKey	key;
-	LeaseRow	old;
-	LeaseRow	new;
-	LeaseReason reason = lease_permit_reason();
-	bool		ended;
+	LeaseRow	row;
 
 	check_called_by(fcinfo, LEASE_TRIGGER_AFTER,
 					CALLED_AS_TRIGGER(fcinfo) &&
@@ -398,27 +454,19 @@ lease_after_write(PG_FUNCTION_ARGS)
 					TRIGGER_FIRED_FOR_ROW(trigger->tg_event));
 
 	rel = trigger->tg_relation;
-	old = get_row(rel, trigger->tg_trigtuple);
-	new = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? get_row(rel, trigger->tg_newtuple) : old;
-	ended = !TRIGGER_FIRED_BY_INSERT(trigger->tg_event) &&
-		(TRIGGER_FIRED_BY_DELETE(trigger->tg_event) || new.fencing_token != old.fencing_token);
-	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) && !ended && reason != LEASE_BY_HAND)
-		return PointerGetDatum(NULL);	/* a renewal */
-
-	key.namespace = DatumGetTextPP(get_column(rel, trigger->tg_trigtuple, "namespace").value);
-	key.name = DatumGetTextPP(get_column(rel, trigger->tg_trigtuple, "name").value);
-	if (ended)
+	tuple = trigger->tg_trigtuple;
+	key.namespace = DatumGetTextPP(get_column(rel, tuple, "namespace").value);
+	key.name = DatumGetTextPP(get_column(rel, tuple, "name").value);
+	row = get_row(rel, tuple);
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		after_insert(&key, &row);
+	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		after_delete(rel, tuple, &key, &row);
+	else
 	{
-		Column		since = get_column(rel, trigger->tg_trigtuple, "held_since");
+		LeaseRow	new = get_row(rel, trigger->tg_newtuple);
 
-		if (reason == LEASE_BY_HAND && TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
-			reason = LEASE_ON_DELETE;
-		lease_history_record(rel, &key, &old,
-							 since.isnull ? LEASE_NO_TIME : DatumGetTimestampTz(since.value),
-							 reason);
+		after_update(rel, tuple, &key, &row, &new);
 	}
-
-	/* What is edited may have freed the lease without changing its holder. */
-	lease_wait_wake_at_end(&key, new.reserved_for);
 	return PointerGetDatum(NULL);
 }

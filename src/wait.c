@@ -31,7 +31,6 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "portability/instr_time.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
@@ -486,16 +485,6 @@ attempt(Attempt *a)
 	return result;
 }
 
-/* Microseconds of a clock that nobody sets. */
-static int64
-monotonic_now(void)
-{
-	instr_time	now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	return (int64) INSTR_TIME_GET_MICROSEC(now);
-}
-
 /*
  * How long to sleep after an attempt that failed, in milliseconds.  The first
  * sleeps until the lease will be free, if nothing happens before.
@@ -553,7 +542,7 @@ LeaseStatus
 lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
 				   int64 wait, bool atomic, LeaseRow *row, TimestampTz *now)
 {
-	int64		deadline = monotonic_now() + wait;
+	int64		deadline = lease_monotonic_now() + wait;
 	Place		outer;
 	Attempt		a = {.funcid = funcid, .key = key, .terms = terms};
 
@@ -563,7 +552,7 @@ lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
 	{
 		while (!attempt(&a))
 		{
-			int64		left = deadline - monotonic_now();
+			int64		left = deadline - lease_monotonic_now();
 
 			if (left <= 0)
 				break;
