@@ -278,7 +278,7 @@ typedef struct LeaseMailboxState
 {
 	Oid			database;		/* InvalidOid: nobody's */
 	int			pid;			/* of the worker; 0: there is none */
-	bool		settled;		/* the worker has found the extension */
+	bool		settled;		/* the worker works, or did so before it ended */
 } LeaseMailboxState;
 
 typedef struct LeaseStore LeaseStore;

@@ -420,6 +420,8 @@ sleep_until_due(void)
 static void
 run(void)
 {
+	bool		settled = false;
+
 	for (;;)
 	{
 		look_around();
@@ -433,6 +435,9 @@ run(void)
 			if (lease_monotonic_now() >= gc_due())
 				collect();
 		}
+		if (!settled)
+			lease_mailbox_settle();
+		settled = true;
 		sleep_until_due();
 	}
 }
@@ -481,6 +486,5 @@ lease_worker_main(Datum database)
 	lease_expiry_start(TopMemoryContext);
 	last_gc = lease_monotonic_now();
 	find_extension();
-	lease_mailbox_settle();
 	run();
 }
