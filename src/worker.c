@@ -50,8 +50,9 @@
 #define MAX_QUEUE_USAGE 0.5
 #define MAX_PAYLOADS 1000
 
-/* lease.worker and lease.gc_interval */
+/* lease.worker, lease.notify and lease.gc_interval */
 bool		lease_worker_enabled = true;
+static bool notify = true;
 static int	gc_interval;
 
 static Oid	schema;				/* of the extension; InvalidOid: of another version */
@@ -72,6 +73,14 @@ lease_worker_init(void)
 							 "Runs a background worker in each database that has the extension.",
 							 "It needs lease in shared_preload_libraries.",
 							 &lease_worker_enabled,
+							 true,
+							 PGC_SIGHUP,
+							 0,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("lease.notify",
+							 "Sends what happens to leases with NOTIFY on channel \"lease\".",
+							 "Everybody who may connect to the database may listen.",
+							 &notify,
 							 true,
 							 PGC_SIGHUP,
 							 0,
@@ -235,7 +244,7 @@ send_events(List *events, bool lost)
 {
 	const ListCell *lc;
 
-	for (int i = 0; lost || i < list_length(events); i += MAX_PAYLOADS)
+	for (int i = 0; notify && (lost || i < list_length(events)); i += MAX_PAYLOADS)
 	{
 		pgstat_report_activity(STATE_RUNNING, "sending events of leases");
 		SetCurrentStatementStartTimestamp();
