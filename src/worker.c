@@ -359,6 +359,8 @@ collect(void)
 	MemoryContext old;
 	bool		more = true;
 	bool		more_history = false;
+	int64		collected = 0;
+	int64		took;
 
 	if (pass == NULL)
 	{
@@ -369,16 +371,17 @@ collect(void)
 	}
 	else
 	{
-		(void) lease_gc_batch(pass, store, &more);
+		collected = lease_gc_batch(pass, store, &more);
 		(void) lease_gc_trim_history(lease_relation_find(LEASE_TABLE, schema), &more_history);
 	}
 	end_work(store);
+	took = lease_monotonic_now() - start;
+	ereport(DEBUG1,
+			(errmsg_internal("collected " INT64_FORMAT " leases in " INT64_FORMAT " us", collected, took)));
 
 	if (more || more_history)
 	{
-		int64		now = lease_monotonic_now();
-
-		next_gc = now + (now - start) * GC_PAUSE;
+		next_gc = start + took + took * GC_PAUSE;
 		return;
 	}
 	pass = NULL;
