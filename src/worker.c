@@ -59,6 +59,7 @@ static Oid	schema;				/* of the extension; InvalidOid: of another version */
 static MemoryContext mail_context;	/* events that are being dealt with */
 static MemoryContext gc_context;	/* a pass of the collection */
 static LeaseGcPass *pass = NULL;
+static bool trimming = false;	/* the leases are done, now the history */
 
 /* When to do what next, by the monotonic clock */
 static int64 next_look = 0;
@@ -349,7 +350,7 @@ check_expiries(void)
  */
 
 /*
- * Takes a step: begins a pass, or deletes a batch.
+ * Takes a step: begins a pass, or deletes a batch of leases, or of the history.
  */
 static void
 collect(void)
@@ -358,8 +359,7 @@ collect(void)
 	LeaseStore *store = begin_work("collecting expired leases");
 	MemoryContext old;
 	bool		more = true;
-	bool		more_history = false;
-	int64		collected = 0;
+	int64		deleted = 0;
 	int64		took;
 
 	if (pass == NULL)
@@ -369,22 +369,26 @@ collect(void)
 		pass = lease_gc_find(store);
 		MemoryContextSwitchTo(old);
 	}
-	else
+	else if (!trimming)
 	{
-		collected = lease_gc_batch(pass, store, &more);
-		(void) lease_gc_trim_history(lease_relation_find(LEASE_TABLE, schema), &more_history);
+		deleted = lease_gc_batch(pass, store, &more);
+		trimming = !more;
+		more = true;
 	}
+	else
+		deleted = lease_gc_trim_history(lease_relation_find(LEASE_TABLE, schema), &more);
 	end_work(store);
 	took = lease_monotonic_now() - start;
 	ereport(DEBUG1,
-			(errmsg_internal("collected " INT64_FORMAT " leases in " INT64_FORMAT " us", collected, took)));
+			(errmsg_internal("deleted " INT64_FORMAT " rows in " INT64_FORMAT " us", deleted, took)));
 
-	if (more || more_history)
+	if (more)
 	{
 		next_gc = start + took + took * GC_PAUSE;
 		return;
 	}
 	pass = NULL;
+	trimming = false;
 	MemoryContextReset(gc_context);
 	next_gc = 0;
 }
