@@ -501,7 +501,7 @@ CREATE TABLE lease_gc_policy (
 );
 COMMENT ON TABLE lease_gc_policy IS
 'which leases lease_gc() and the background worker delete when they have expired. The first are those of Kubernetes: identity leases of API servers. An INSERT replaces the policy of the same name';
-COMMENT ON COLUMN lease_gc_policy.name IS 'name of the policy; of several that apply to a lease, the first in the order of names counts';
+COMMENT ON COLUMN lease_gc_policy.name IS 'name of the policy; of several, one that says so is enough for a lease to be deleted';
 COMMENT ON COLUMN lease_gc_policy.namespace IS 'namespace of the leases; NULL: all namespaces';
 COMMENT ON COLUMN lease_gc_policy.selector IS 'labels of the leases, as in kubectl -l; empty: all leases';
 COMMENT ON COLUMN lease_gc_policy.expired_for IS 'delete a lease when renew_time + lease_duration_seconds was longer ago than this; one without either counts as expired, whatever stands here (Kubernetes'' rule)';

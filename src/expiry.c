@@ -35,8 +35,8 @@
 /* A worker that starts looks back so far. */
 #define LOOK_BACK (10 * USECS_PER_MINUTE)
 
-/* How many leases to look at in a transaction */
-#define MAX_CHECKED 100
+/* How many leases to look at in a transaction: those expired stay locked so long. */
+#define MAX_CHECKED 20
 
 typedef struct Expiry
 {
