@@ -89,15 +89,12 @@ lease_stat_write_file(const LeaseStatNumbers *numbers)
 
 	if (f.file != NULL && FreeFile(f.file) != 0)
 		written = false;
-	if (written)
-	{
-		(void) durable_rename(TEMPORARY_NAME, FILE_NAME, LOG);
-		return;
-	}
-	ereport(LOG,
-			(errcode_for_file_access(),
-			 errmsg("could not write file \"%s\": %m", TEMPORARY_NAME)));
-	unlink(TEMPORARY_NAME);
+	if (!written)
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not write file \"%s\": %m", TEMPORARY_NAME)));
+	if (!written || durable_rename(TEMPORARY_NAME, FILE_NAME, LOG) != 0)
+		unlink(TEMPORARY_NAME);
 }
 
 /*
