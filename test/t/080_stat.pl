@@ -23,6 +23,8 @@ lease.worker = off
 });
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION lease');
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+$node->safe_psql('other', 'CREATE EXTENSION lease');
 
 my $file = $node->data_dir . '/pg_stat/lease.stat';
 
@@ -87,13 +89,16 @@ my $everything = q{SELECT string_agg(s::text, ' ') || ' ' || (SELECT string_agg(
 
 	query(q{SELECT FROM lease_acquire('l', 'a', '1 h', 'waiting'), lease_acquire('l', 'a', '1 h', 'waiting2') w});
 	query(q{SELECT lease_stat_reset(); SELECT FROM lease_renew('l', 'a', 'waiting')});
+	$node->safe_psql('other', q{SELECT FROM lease_renew('l', 'a', 'waiting')});
 	$s[0]->send(sprintf($wait, 'b', 'waiting'));
 	$s[1]->send(sprintf($wait, 'c', 'waiting'));
 	$s[2]->send(sprintf($wait, 'b', 'waiting2'));
-	until_true(q{SELECT waiting = 3 FROM lease_stat_database}, 'three wait');
-	until_true(q{SELECT count(*) = 2 FROM lease_stat WHERE namespace LIKE 'waiting%'}, 'both namespaces are known');
+	until_true(q{SELECT waiting = 3 FROM lease_stat_database WHERE datname = 'postgres'}, 'three wait');
+	until_true(q{SELECT count(*) = 3 FROM lease_stat WHERE namespace LIKE 'waiting%'}, 'both namespaces are known');
 	is(numbers('waiting'), 'waiting 2, renewed 1', 'who waits is shown, for the namespace');
 	is(numbers('waiting2'), 'waiting 1', 'also if nothing has happened there yet');
+	is(numbers('waiting', 'other'), 'lost 1', 'but not in another database');
+	is(query(q{SELECT waiting FROM lease_stat_database WHERE datname = 'other'}), '0', 'where nobody waits');
 
 	query(q{SELECT FROM lease_release('l', 'a', 'waiting')});
 	is($s[0]->result, 'acquired', 'the first gets it');
@@ -110,7 +115,7 @@ my $everything = q{SELECT string_agg(s::text, ' ') || ' ' || (SELECT string_agg(
 	query(q{SELECT FROM lease_handover('l', 'a', 'b', 'waiting2')});
 	is($s[2]->result, 'acquired', 'the third gets the other one');
 	is(numbers('waiting2'), 'acquired 1, released 1, wait_count 1', 'and does not wait any more');
-	is(query('SELECT waiting FROM lease_stat_database'), '0', 'nobody does');
+	is(query('SELECT sum(waiting) FROM lease_stat_database'), '0', 'nobody does');
 	$_->finish foreach @s;
 }
 
@@ -145,8 +150,7 @@ until_true(q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE '
 {
 	my $s = Psql->new($node);
 
-	$node->safe_psql('postgres', 'CREATE DATABASE other');
-	$node->safe_psql('other', q{CREATE EXTENSION lease; SELECT FROM lease_acquire('l', 'a', '1 h', 'many'), lease_gc()});
+	$node->safe_psql('other', q{SELECT FROM lease_acquire('l', 'a', '1 h', 'many'), lease_gc()});
 	is(numbers('many', 'other'), 'acquired 1', 'another database has its own numbers');
 	is(numbers('many'), 'nothing', 'and this one its own');
 	is(query(q{SELECT string_agg(datname, ' ') FROM lease_stat_database}), 'other postgres', 'each has a row');
