@@ -91,6 +91,7 @@ my $everything = q{SELECT string_agg(s::text, ' ') || ' ' || (SELECT string_agg(
 	query(q{SELECT lease_stat_reset(); SELECT FROM lease_renew('l', 'a', 'waiting')});
 	$node->safe_psql('other', q{SELECT FROM lease_renew('l', 'a', 'waiting')});
 	$s[0]->send(sprintf($wait, 'b', 'waiting'));
+	until_true(q{SELECT count(*) = 1 FROM lease_waiters()}, 'the first waits');
 	$s[1]->send(sprintf($wait, 'c', 'waiting'));
 	$s[2]->send(sprintf($wait, 'b', 'waiting2'));
 	until_true(q{SELECT waiting = 3 FROM lease_stat_database WHERE datname = 'postgres'}, 'three wait');
@@ -103,14 +104,15 @@ my $everything = q{SELECT string_agg(s::text, ' ') || ' ' || (SELECT string_agg(
 	query(q{SELECT FROM lease_release('l', 'a', 'waiting')});
 	is($s[0]->result, 'acquired', 'the first gets it');
 	is(numbers('waiting'), 'waiting 1, acquired 1, renewed 1, released 1, wait_count 1', 'and has waited');
-	my $time = query(q{SELECT wait_time FROM lease_stat WHERE namespace = 'waiting'});
+	my $wait_time = q{SELECT wait_time FROM lease_stat WHERE namespace = 'waiting' AND datname = 'postgres'};
+	my $time = query($wait_time);
 	ok($time > 0 && $time < 1000 * $PostgreSQL::Test::Utils::timeout_default, "for $time ms");
 
 	query(q{SELECT pg_cancel_backend(pid) FROM lease_waiters() WHERE holder_identity = 'c'});
 	$s[1]->result;
 	like($s[1]->error, qr/canceling/, 'the second is canceled');
 	is(numbers('waiting'), 'acquired 1, renewed 1, released 1, wait_count 2', 'and has waited, too');
-	cmp_ok(query(q{SELECT wait_time FROM lease_stat WHERE namespace = 'waiting'}), '>', $time, 'for some time');
+	cmp_ok(query($wait_time), '>', $time, 'for some time');
 
 	query(q{SELECT FROM lease_handover('l', 'a', 'b', 'waiting2')});
 	is($s[2]->result, 'acquired', 'the third gets the other one');
@@ -316,6 +318,8 @@ is(query($everything), $before, 'and is read when the server is started as usual
 }
 
 # No preloading
+# The setting is unknown then.
+$node->adjust_conf('postgresql.conf', 'lease.stat_namespaces', undef);
 $node->append_conf('postgresql.conf', q{shared_preload_libraries = ''});
 $node->stop;
 my $saved = slurp_file($file);
