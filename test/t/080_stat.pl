@@ -76,10 +76,11 @@ my $everything = q{SELECT string_agg(s::text, ' ') || ' ' || (SELECT string_agg(
 {
 	my $script = "$PostgreSQL::Test::Utils::tmp_check/renew.sql";
 
-	append_to_file($script, "SELECT lease_renew('l' || :client_id, 'a', 'many');\nSELECT lease_acquire('l0', 'b', '1 h', 'many');\n");
-	query(q{SELECT lease_acquire('l' || n, 'a', '1 h', 'many') FROM generate_series(0, 7) n});
-	$node->command_ok([ 'pgbench', '-n', '-c', 8, '-j', 2, '-t', 250, '-f', $script, $node->connstr('postgres') ], 'many count at once');
-	is(numbers('many'), 'acquired 8, renewed 2000, refused 2000', 'and each is counted');
+	append_to_file($script, "SELECT lease_renew('l' || :client_id, 'a', 'many');\n"
+		  . "SELECT count(lease_acquire('l0', 'b', '1 h', 'many')) FROM generate_series(1, 10000);\n");
+	query(q{SELECT lease_acquire('l' || n, 'a', '1 h', 'many') FROM generate_series(0, 3) n});
+	$node->command_ok([ 'pgbench', '-n', '-c', 4, '-j', 2, '-t', 10, '-f', $script, $node->connstr('postgres') ], 'many count at once');
+	is(numbers('many'), 'acquired 4, renewed 40, refused 400000', 'and each is counted');
 }
 
 # Who waits.
@@ -193,6 +194,7 @@ $node->stop;
 unlink $file;
 append_to_file($file, $content);
 $node->command_ok([ 'pg_ctl', '-w', '-D', $node->data_dir, '-l', $node->logfile, '-o', '-b', 'start' ], 'starts for pg_upgrade');
+ok(-e $file, 'which does not use the file up');
 $node->command_ok([ 'pg_ctl', '-w', '-D', $node->data_dir, 'stop' ], 'and stops');
 ok(slurp_file($file) eq $content, 'the file is as it was');
 $node->start;
@@ -222,17 +224,34 @@ is(query($everything), $before, 'and is read when the server is started as usual
 	is(query('SELECT count(*) FROM lease_stat'), '0', 'a crash of the server: likewise');
 }
 
+# The checksum at the end of the file, which is no use to whoever changes the rest
+sub with_checksum
+{
+	my ($data) = @_;
+	my $crc = 0xFFFFFFFF;
+
+	foreach my $byte (unpack('C*', $data))
+	{
+		$crc ^= $byte;
+		$crc = $crc & 1 ? ($crc >> 1) ^ 0x82F63B78 : $crc >> 1 foreach 1 .. 8;
+	}
+	return $data . pack('L', $crc ^ 0xFFFFFFFF);
+}
+
 # Files that are not as they were written
 {
+	my $data = substr($content, 0, length($content) - 4);
+	is(with_checksum($data), $content, 'the checksum is CRC-32C');
 	my %bad = (
 		'empty' => '',
 		'cut off' => substr($content, 0, length($content) - 1),
 		'cut off in its head' => substr($content, 0, 10),
-		'with more at its end' => $content . 'x',
-		'with another magic number' => 'xxxx' . substr($content, 4),
-		'of another version' => substr($content, 0, 4) . pack('L', 14) . substr($content, 8),
-		'with a greater count' => substr($content, 0, 16) . pack('l', 2_000_000_000) . substr($content, 20),
-		'with a negative count' => substr($content, 0, 16) . pack('l', -1) . substr($content, 20),
+		'with more at its end' => with_checksum($content . 'x'),
+		'with another magic number' => with_checksum('xxxx' . substr($data, 4)),
+		'of another version' => with_checksum(substr($data, 0, 4) . pack('L', 14) . substr($data, 8)),
+		'with rows of another size' => with_checksum(substr($data, 0, 8) . pack('L', 1) . substr($data, 12)),
+		'with a greater count' => with_checksum(substr($data, 0, 16) . pack('l', 2_000_000_000) . substr($data, 20)),
+		'with a negative count' => with_checksum(substr($data, 0, 16) . pack('l', -1) . substr($data, 20)),
 		'with one bit changed' => substr($content, 0, 100) . chr(ord(substr($content, 100, 1)) ^ 1) . substr($content, 101),
 		'of zeros' => "\0" x length($content));
 
