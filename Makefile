@@ -38,9 +38,9 @@ test:
 	@test/setup test
 	@test/run $(ONLY)
 
-# TARGET bench: compares a renewal with what one would write by hand, and measures waiting and heartbeats
+# TARGET bench: compares a renewal with what one would write by hand, and measures waiting, heartbeats and the worker
 bench: setup
-	@test/private --no-server sh -ec 'bench/run; echo; bench/waiting; echo; bench/heartbeats'
+	@test/private --no-server sh -ec 'bench/run; echo; bench/waiting; echo; bench/heartbeats; echo; bench/worker'
 
 .PHONY: setup demo test bench
 

@@ -208,7 +208,7 @@ COMMENT ON COLUMN lease_history.end_reason IS
 COMMENT ON CONSTRAINT lease_history_pkey ON lease_history IS 'a token is never issued twice for a name';
 
 -- held_until grows in the order of insertion, so this stays tiny.
-CREATE INDEX lease_history_held_until_idx ON lease_history USING brin (held_until);
+CREATE INDEX lease_history_held_until_idx ON lease_history USING brin (held_until) WITH (autosummarize = on);
 COMMENT ON INDEX lease_history_held_until_idx IS 'finds what is old enough to be forgotten';
 
 SELECT pg_catalog.pg_extension_config_dump('lease_history', '');
@@ -533,7 +533,7 @@ CREATE FUNCTION lease_gc(
 	OUT more boolean)
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_gc() IS
-'Deletes leases that have expired, as table lease_gc_policy says: of every policy at most batch_size, and at most 1000 or for 25 ms; and at most 1000 holdings that ended longer ago than lease.history_retention from lease_history. Each lease is looked at again when it is locked: what was renewed meanwhile stays. What somebody has locked, and what has finalizers, stays, too. Never waits.
+'Deletes leases that have expired, as table lease_gc_policy says: of every policy at most batch_size, and at most 1000 or for 15 ms; and at most 1000 holdings that ended longer ago than lease.history_retention from lease_history. Each lease is looked at again when it is locked: what was renewed meanwhile stays. What somebody has locked, and what has finalizers, stays, too. Never waits.
 By default these are identity leases of API servers (namespace kube-system, label apiserver.kubernetes.io/identity=kube-apiserver, or that of Kubernetes 1.26, k8s.io/component=kube-apiserver) whose renew_time + lease_duration_seconds is over, or that lack either, whoever holds them (Kubernetes, lease_expiration controller).
 For a schedule: SELECT cron.schedule(''lease-gc'', ''* * * * *'', ''SELECT lease_gc()''). The background worker does the same every lease.gc_interval.
 collected: how many leases were deleted. history_removed: how many holdings. more: there may be more to do; call again, in another transaction, or CALL lease_gc_all().

@@ -43,7 +43,7 @@ PG_FUNCTION_INFO_V1(lease_valid_selector);
 
 /* What a batch takes at most; a policy may ask for less. */
 #define MAX_BATCH_ROWS 1000
-#define MAX_BATCH_MS 25.0
+#define MAX_BATCH_MS 15.0
 
 /* How many candidates of a policy a scan remembers */
 #define MAX_FOUND 100000

@@ -47,13 +47,15 @@
 /* A worker that is connecting to a database that somebody has locked would wait. */
 #define LOCKED_DELAY (USECS_PER_SEC / 2)
 
+/* All workers of the server may be busy with something else. */
+#define NO_SLOT_DELAY (5 * USECS_PER_SEC)
+
 /* What the launcher knows of a mailbox's worker. */
 typedef struct Worker
 {
 	Oid			database;		/* the mailbox's, when we looked last */
 	BackgroundWorkerHandle *handle; /* NULL: not started */
-	int64		started_at;		/* by the monotonic clock, as all here */
-	int64		not_before;
+	int64		not_before;		/* by the monotonic clock, as all here */
 	int64		delay;
 } Worker;
 
@@ -199,7 +201,7 @@ look_at_databases(void)
  */
 
 static bool
-is_running(Worker *worker)
+is_running(Worker *worker, LeaseMailboxState state)
 {
 	pid_t		pid;
 
@@ -208,14 +210,14 @@ is_running(Worker *worker)
 	if (GetBackgroundWorkerPid(worker->handle, &pid) != BGWH_STOPPED)
 		return true;
 
-	/* It has ended; if it did so at once, wait longer and longer. */
+	/* It has ended; if it never came to work, wait longer and longer. */
 	pfree(worker->handle);
 	worker->handle = NULL;
-	if (lease_monotonic_now() - worker->started_at > MAX_DELAY)
+	if (state.settled)
 		worker->delay = MIN_DELAY;
-	else
+	worker->not_before = lease_monotonic_now() + worker->delay;
+	if (!state.settled)
 		worker->delay = Min(worker->delay * 2, MAX_DELAY);
-	worker->not_before = lease_monotonic_now() + worker->delay / 2;
 	return false;
 }
 
@@ -237,7 +239,6 @@ start(Worker *worker)
 	description.bgw_notify_pid = MyProcPid;
 	started = RegisterDynamicBackgroundWorker(&description, &worker->handle);
 	MemoryContextSwitchTo(old);
-	worker->started_at = lease_monotonic_now();
 	return started;
 }
 
@@ -271,7 +272,7 @@ see_to_worker(Worker *worker, LeaseMailboxState state)
 		worker->database = state.database;
 		worker->delay = MIN_DELAY;
 	}
-	if (!OidIsValid(state.database) || state.pid != 0 || is_running(worker))
+	if (!OidIsValid(state.database) || state.pid != 0 || is_running(worker, state))
 		return PG_INT64_MAX;
 	if (now < worker->not_before)
 		return worker->not_before;
@@ -284,8 +285,8 @@ see_to_worker(Worker *worker, LeaseMailboxState state)
 		report_no_slot(!started);
 		if (started)
 			return PG_INT64_MAX;
-		worker->delay = Min(worker->delay * 2, MAX_DELAY);
-		worker->not_before = now + worker->delay;
+		worker->delay = MAX_DELAY;	/* others may be visited */
+		worker->not_before = now + NO_SLOT_DELAY;
 	}
 	return worker->not_before;
 }

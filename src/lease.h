@@ -281,7 +281,7 @@ typedef struct LeaseMailboxState
 {
 	Oid			database;		/* InvalidOid: nobody's */
 	int			pid;			/* of the worker; 0: there is none */
-	bool		settled;		/* the worker has found the extension */
+	bool		settled;		/* the worker works, or did so before it ended */
 } LeaseMailboxState;
 
 /* What is counted for each namespace; the columns of lease_stat are in this order. */

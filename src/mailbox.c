@@ -35,7 +35,7 @@ typedef struct Mailbox
 	Oid			database;		/* InvalidOid: nobody's */
 	int			pid;			/* of the worker; 0: there is none */
 	int			procno;			/* likewise */
-	bool		settled;		/* the worker has found the extension */
+	bool		settled;		/* the worker has found what it needs, and works */
 	bool		changed;		/* an extension was created, altered or dropped */
 	bool		lost;			/* some mail did not fit */
 	uint32		used;
@@ -220,6 +220,7 @@ lease_mailbox_attach(Oid database)
 	{
 		box->pid = MyProcPid;
 		box->procno = MyProcNumber;
+		box->settled = false;
 		mine = box;
 	}
 	LWLockRelease(mailboxes->lock);
@@ -236,7 +237,6 @@ lease_mailbox_detach(bool wanted)
 		return;
 	LWLockAcquire(mailboxes->lock, LW_EXCLUSIVE);
 	mine->pid = 0;
-	mine->settled = false;
 
 	/* Created again since we looked? */
 	if (!wanted && !mine->changed)
@@ -247,7 +247,8 @@ lease_mailbox_detach(bool wanted)
 }
 
 /*
- * The worker stays: the launcher may go on.
+ * The worker works, the launcher may go on.  Stays said when the worker has ended,
+ * until the next one begins.
  */
 void
 lease_mailbox_settle(void)

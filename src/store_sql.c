@@ -116,12 +116,14 @@ static const char *const statement_text[STATEMENTS] = {
 	" WHERE h.held_until OPERATOR(pg_catalog.<) EXCLUDED.held_until",
 	/*
 	 * A row that is locked stays where it is; and one whose token is the lease's
-	 * still, because the end of the holding may have to be written there.
+	 * still, because the end of the holding may have to be written there.  That
+	 * is not a join: of many leases, it would read all.
 	 */
 	[TRIM_HISTORY] = "DELETE FROM %1$s WHERE ctid OPERATOR(pg_catalog.=) ANY"
 	" (ARRAY(SELECT h.ctid FROM %1$s AS h WHERE h.held_until OPERATOR(pg_catalog.<) $1"
-	" AND NOT EXISTS (SELECT FROM ONLY %2$s AS l WHERE l.namespace OPERATOR(pg_catalog.=) h.namespace"
-	" AND l.name OPERATOR(pg_catalog.=) h.name AND l.fencing_token OPERATOR(pg_catalog.=) h.fencing_token)"
+	" AND COALESCE((SELECT l.fencing_token FROM ONLY %2$s AS l WHERE l.namespace OPERATOR(pg_catalog.=) h.namespace"
+	" AND l.name OPERATOR(pg_catalog.=) h.name)"
+	" OPERATOR(pg_catalog.<>) h.fencing_token, true)"
 	" LIMIT $2 FOR UPDATE OF h SKIP LOCKED))",
 	[HISTORY_HAS_HOLDER] = "SELECT name FROM %s" BY_KEY
 	" AND holder_identity OPERATOR(pg_catalog.=) $3 LIMIT 1",

@@ -50,14 +50,16 @@
 #define MAX_QUEUE_USAGE 0.5
 #define MAX_PAYLOADS 1000
 
-/* lease.worker and lease.gc_interval */
+/* lease.worker, lease.notify and lease.gc_interval */
 bool		lease_worker_enabled = true;
+static bool notify = true;
 static int	gc_interval;
 
 static Oid	schema;				/* of the extension; InvalidOid: of another version */
 static MemoryContext mail_context;	/* events that are being dealt with */
 static MemoryContext gc_context;	/* a pass of the collection */
 static LeaseGcPass *pass = NULL;
+static bool trimming = false;	/* the leases are done, now the history */
 
 /* When to do what next, by the monotonic clock */
 static int64 next_look = 0;
@@ -72,6 +74,14 @@ lease_worker_init(void)
 							 "Runs a background worker in each database that has the extension.",
 							 "It needs lease in shared_preload_libraries.",
 							 &lease_worker_enabled,
+							 true,
+							 PGC_SIGHUP,
+							 0,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("lease.notify",
+							 "Sends what happens to leases with NOTIFY on channel \"lease\".",
+							 "Everybody who may connect to the database may listen.",
+							 &notify,
 							 true,
 							 PGC_SIGHUP,
 							 0,
@@ -235,7 +245,7 @@ send_events(List *events, bool lost)
 {
 	const ListCell *lc;
 
-	for (int i = 0; lost || i < list_length(events); i += MAX_PAYLOADS)
+	for (int i = 0; notify && (lost || i < list_length(events)); i += MAX_PAYLOADS)
 	{
 		pgstat_report_activity(STATE_RUNNING, "sending events of leases");
 		SetCurrentStatementStartTimestamp();
@@ -340,7 +350,7 @@ check_expiries(void)
  */
 
 /*
- * Takes a step: begins a pass, or deletes a batch.
+ * Takes a step: begins a pass, or deletes a batch of leases, or of the history.
  */
 static void
 collect(void)
@@ -349,7 +359,8 @@ collect(void)
 	LeaseStore *store = begin_work("collecting expired leases");
 	MemoryContext old;
 	bool		more = true;
-	bool		more_history = false;
+	int64		deleted = 0;
+	int64		took;
 
 	if (pass == NULL)
 	{
@@ -358,21 +369,26 @@ collect(void)
 		pass = lease_gc_find(store);
 		MemoryContextSwitchTo(old);
 	}
-	else
+	else if (!trimming)
 	{
-		(void) lease_gc_batch(pass, store, &more);
-		(void) lease_gc_trim_history(lease_relation_find(LEASE_TABLE, schema), &more_history);
+		deleted = lease_gc_batch(pass, store, &more);
+		trimming = !more;
+		more = true;
 	}
+	else
+		deleted = lease_gc_trim_history(lease_relation_find(LEASE_TABLE, schema), &more);
 	end_work(store);
+	took = lease_monotonic_now() - start;
+	ereport(DEBUG1,
+			(errmsg_internal("deleted " INT64_FORMAT " rows in " INT64_FORMAT " us", deleted, took)));
 
-	if (more || more_history)
+	if (more)
 	{
-		int64		now = lease_monotonic_now();
-
-		next_gc = now + (now - start) * GC_PAUSE;
+		next_gc = start + took + took * GC_PAUSE;
 		return;
 	}
 	pass = NULL;
+	trimming = false;
 	MemoryContextReset(gc_context);
 	next_gc = 0;
 }
@@ -420,6 +436,8 @@ sleep_until_due(void)
 static void
 run(void)
 {
+	bool		settled = false;
+
 	for (;;)
 	{
 		look_around();
@@ -433,6 +451,9 @@ run(void)
 			if (lease_monotonic_now() >= gc_due())
 				collect();
 		}
+		if (!settled)
+			lease_mailbox_settle();
+		settled = true;
 		sleep_until_due();
 	}
 }
@@ -481,6 +502,5 @@ lease_worker_main(Datum database)
 	lease_expiry_start(TopMemoryContext);
 	last_gc = lease_monotonic_now();
 	find_extension();
-	lease_mailbox_settle();
 	run();
 }
