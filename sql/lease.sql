@@ -899,6 +899,90 @@ COMMENT ON COLUMN lease_apiserver_count.live IS 'with a valid identity lease';
 COMMENT ON COLUMN lease_apiserver_count.expired IS 'with one that has expired, and was not collected yet';
 
 -- ---------------------------------------------------------------------------
+-- Numbers
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION lease_stat_namespaces()
+RETURNS TABLE (datname name, namespace text, waiting bigint, acquired bigint, renewed bigint, lost bigint, refused bigint,
+	busy bigint, released bigint, taken_over bigint, expired bigint, collected bigint, wait_count bigint, wait_time double precision)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_stat_namespaces() IS
+'what the view lease_stat shows. Errors: 42501 who may not SELECT from the table lease and is not a member of pg_read_all_stats; 55P03 when DDL has the table locked.';
+
+CREATE FUNCTION lease_stat_databases()
+RETURNS TABLE (datname name, waiting bigint, gc_runs bigint, gc_time double precision, gc_last_time timestamptz, gc_last_duration double precision,
+	last_error text, last_error_time timestamptz, stats_reset timestamptz)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_stat_databases() IS
+'what the view lease_stat_database shows. Errors: as lease_stat_namespaces().';
+
+CREATE FUNCTION lease_stat_reset() RETURNS void
+LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_stat_reset() IS
+'Begins to count anew in this database: its rows in lease_stat go, and what lease_stat_database says is 0.';
+REVOKE EXECUTE ON FUNCTION lease_stat_reset() FROM PUBLIC;
+
+CREATE VIEW lease_stat WITH (security_invoker = true) AS
+SELECT s.datname,
+	   s.namespace COLLATE "C" AS namespace,
+	   s.waiting,
+	   s.acquired,
+	   s.renewed,
+	   s.lost,
+	   s.refused,
+	   s.busy,
+	   s.released,
+	   s.taken_over,
+	   s.expired,
+	   s.collected,
+	   s.wait_count,
+	   s.wait_time
+FROM lease_stat_namespaces() s
+ORDER BY s.datname, s.namespace COLLATE "C";
+
+COMMENT ON VIEW lease_stat IS
+'what has happened to leases since stats_reset in lease_stat_database, one row a namespace; also what was rolled back afterwards. Of other databases for members of pg_read_all_stats. Nothing unless the server has lease in shared_preload_libraries.';
+COMMENT ON COLUMN lease_stat.datname IS 'the database';
+COMMENT ON COLUMN lease_stat.namespace IS 'the namespace; NULL: all those that found no room, see lease.stat_namespaces';
+COMMENT ON COLUMN lease_stat.waiting IS 'how many wait in lease_acquire() or lease_await() now';
+COMMENT ON COLUMN lease_stat.acquired IS 'leases acquired: new holdings, also by heartbeats';
+COMMENT ON COLUMN lease_stat.renewed IS 'leases renewed, also by lease_acquire() and heartbeats';
+COMMENT ON COLUMN lease_stat.lost IS 'renewals and guards of who did not have the lease, or not any more: expired, held, free, missing, LS001';
+COMMENT ON COLUMN lease_stat.refused IS 'acquisitions and heartbeats that found somebody else''s lease: held, reserved';
+COMMENT ON COLUMN lease_stat.busy IS 'calls that could not tell: busy, or 55P03 of a guard';
+COMMENT ON COLUMN lease_stat.released IS 'holdings given up: by lease_release(), lease_handover() or the end of the session';
+COMMENT ON COLUMN lease_stat.taken_over IS 'holdings ended because somebody else acquired the lease';
+COMMENT ON COLUMN lease_stat.expired IS 'holdings that ran out, counted when that is noticed: by the background worker, or by who ends the holding';
+COMMENT ON COLUMN lease_stat.collected IS 'leases that were deleted because they had expired';
+COMMENT ON COLUMN lease_stat.wait_count IS 'calls that had to wait, with or without success';
+COMMENT ON COLUMN lease_stat.wait_time IS 'how long they waited altogether, in milliseconds';
+
+CREATE VIEW lease_stat_database WITH (security_invoker = true) AS
+SELECT s.datname,
+	   s.waiting,
+	   s.gc_runs,
+	   s.gc_time,
+	   s.gc_last_time,
+	   s.gc_last_duration,
+	   s.last_error,
+	   s.last_error_time,
+	   s.stats_reset
+FROM lease_stat_databases() s
+ORDER BY s.datname;
+
+COMMENT ON VIEW lease_stat_database IS
+'what goes on in a database besides lease_stat: one row for this one, and for each of the others for members of pg_read_all_stats. Nothing unless the server has lease in shared_preload_libraries, and before anything was counted.';
+COMMENT ON COLUMN lease_stat_database.datname IS 'the database';
+COMMENT ON COLUMN lease_stat_database.waiting IS 'how many wait in lease_acquire() or lease_await() now';
+COMMENT ON COLUMN lease_stat_database.gc_runs IS 'how often expired leases were collected, by the background worker, lease_gc() or lease_gc_all()';
+COMMENT ON COLUMN lease_stat_database.gc_time IS 'how long that took altogether, in milliseconds';
+COMMENT ON COLUMN lease_stat_database.gc_last_time IS 'when it was done last';
+COMMENT ON COLUMN lease_stat_database.gc_last_duration IS 'how long that took, in milliseconds';
+COMMENT ON COLUMN lease_stat_database.last_error IS 'the last error of the background worker; shown to who may see all leases';
+COMMENT ON COLUMN lease_stat_database.last_error_time IS 'when that was';
+COMMENT ON COLUMN lease_stat_database.stats_reset IS 'since when is counted: the last lease_stat_reset(), or the first thing that was counted';
+
+-- ---------------------------------------------------------------------------
 -- objects: leases as Kubernetes' JSON
 -- ---------------------------------------------------------------------------
 

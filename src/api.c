@@ -92,6 +92,7 @@ acquire(FunctionCallInfo fcinfo, const AcquireArgs *args, bool atomic,
 		status = lease_election_acquire(store, &args->key, &args->terms, row, now);
 		lease_store_close(store);
 	}
+	lease_stat_answer(args->key.namespace, status, LEASE_STAT_REFUSED);
 	if (args->session && (status == LEASE_ACQUIRED || status == LEASE_RENEWED))
 		lease_session_bind(funcid, &args->key, row);
 	return status;
@@ -185,8 +186,17 @@ lease_renew(PG_FUNCTION_ARGS)
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
 	status = lease_election_renew(store, &key, holder, token, &row, &now);
 	lease_store_close(store);
+	lease_stat_answer(key.namespace, status, LEASE_STAT_LOST);
 
 	return lease_result_renewal(status, &row, now);
+}
+
+/* history.c counts what has been given up. */
+static void
+count_busy(const LeaseKey *key, LeaseStatus status)
+{
+	if (status == LEASE_BUSY)
+		lease_stat_count(LEASE_STAT_BUSY, key->namespace, 1);
 }
 
 /*
@@ -231,6 +241,7 @@ lease_release(PG_FUNCTION_ARGS)
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
 	status = lease_election_release(store, &key, holder, token, LEASE_ON_RELEASE, &row);
 	lease_store_close(store);
+	count_busy(&key, status);
 
 	return form_given_up(lease_result_type(&tupdesc, columns, lengthof(columns)),
 						 status == LEASE_RELEASED, status, &row);
@@ -267,6 +278,7 @@ lease_handover(PG_FUNCTION_ARGS)
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
 	status = lease_election_handover(store, &key, holder, token, successor, reserve, &row);
 	lease_store_close(store);
+	count_busy(&key, status);
 
 	return form_given_up(lease_result_type(&tupdesc, columns, lengthof(columns)),
 						 status == LEASE_HANDED_OVER, status, &row);
@@ -292,6 +304,7 @@ renew_keys(LeaseStore *store, text *holder, int count, const LeaseKey *keys,
 
 		CHECK_FOR_INTERRUPTS();
 		statuses[i] = lease_election_renew(store, &keys[i], holder, 0, &row, &now);
+		lease_stat_answer(keys[i].namespace, statuses[i], LEASE_STAT_LOST);
 		if (statuses[i] == LEASE_RENEWED)
 			renewed++;
 		MemoryContextReset(each);

@@ -214,5 +214,6 @@ lease_apiserver_heartbeat(PG_FUNCTION_ARGS)
 	store = lease_store_open(beat.funcid, true);
 	status = lease_election_heartbeat(store, &key, &beat, &row, &now);
 	lease_store_close(store);
+	lease_stat_answer(key.namespace, status, LEASE_STAT_REFUSED);
 	return lease_result_renewal(status, &row, now);
 }

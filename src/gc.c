@@ -236,6 +236,7 @@ lease_gc_batch(LeaseGcPass *pass, LeaseStore *store, bool *more)
 	for (int i = 0; store != NULL && i < pass->count; i++)
 	{
 		Policy	   *policy = &pass->policies[i];
+		const LeaseKey *key;
 
 		while (policy->done < policy->found)
 		{
@@ -246,9 +247,12 @@ lease_gc_batch(LeaseGcPass *pass, LeaseStore *store, bool *more)
 				return collected;
 			}
 			CHECK_FOR_INTERRUPTS();
-			if (lease_election_collect(store, &policy->keys[policy->done++],
-									   policy->terms.expired_for) == LEASE_EXPIRED)
+			key = &policy->keys[policy->done++];
+			if (lease_election_collect(store, key, policy->terms.expired_for) == LEASE_EXPIRED)
+			{
+				lease_stat_count(LEASE_STAT_COLLECTED, key->namespace, 1);
 				collected++;
+			}
 			tried++;
 		}
 	}
@@ -312,6 +316,7 @@ lease_gc(PG_FUNCTION_ARGS)
 {
 	Oid			funcid = fcinfo->flinfo->fn_oid;
 	Oid			relid = find_table(funcid, "lease_gc()");
+	int64		start = lease_monotonic_now();
 	LeaseStore *store = lease_store_open(funcid, true);
 	LeaseGcPass *pass = find(store, MAX_BATCH_ROWS);
 	bool		more = false;
@@ -325,6 +330,7 @@ lease_gc(PG_FUNCTION_ARGS)
 
 	values[1] = Int64GetDatum(lease_gc_trim_history(relid, &more_history));
 	values[2] = BoolGetDatum(more || more_history);
+	lease_stat_gc_run(lease_monotonic_now() - start);
 	return form_result(fcinfo, values);
 }
 
@@ -337,6 +343,7 @@ lease_gc_all(PG_FUNCTION_ARGS)
 	Oid			funcid = fcinfo->flinfo->fn_oid;
 	CallContext *context = castNode(CallContext, fcinfo->context);
 	Oid			relid = find_table(funcid, "lease_gc_all()");
+	int64		start = lease_monotonic_now();
 	LeaseGcPass *pass;
 	LeaseStore *store;
 	int64		collected = 0;
@@ -359,6 +366,7 @@ lease_gc_all(PG_FUNCTION_ARGS)
 			removed += lease_gc_trim_history(relid, &more_history);
 	} while (more || more_history);
 	SPI_finish();
+	lease_stat_gc_run(lease_monotonic_now() - start);
 
 	values[0] = Int64GetDatum(collected);
 	values[1] = Int64GetDatum(removed);

@@ -244,6 +244,8 @@ lease_guard(PG_FUNCTION_ARGS)
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
 	status = lease_election_guard(store, &key, token, &row);
 	lease_store_close(store);
+	if (status != LEASE_RENEWED)
+		lease_stat_answer(key.namespace, status, LEASE_STAT_LOST);
 
 	if (status == LEASE_BUSY)
 		could_not_tell(&key);
@@ -318,6 +320,8 @@ lease_guard_trigger(PG_FUNCTION_ARGS)
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
 	status = guard_with_my_token(store, &key, &row);
 	lease_store_close(store);
+	if (status != LEASE_RENEWED)
+		lease_stat_answer(key.namespace, status, LEASE_STAT_LOST);
 
 	if (status == LEASE_BUSY)
 		could_not_tell(&key);

@@ -45,6 +45,18 @@ lease_history_lock(Oid relid)
 	return lease_relation_lock(LEASE_HISTORY, find_history(relid), RowExclusiveLock);
 }
 
+/* Counts a holding that is over; expired: it ran out, and nobody knew. */
+static void
+count_end(const LeaseKey *key, LeaseReason reason, bool expired)
+{
+	if (expired)
+		lease_stat_count(LEASE_STAT_EXPIRED, key->namespace, 1);
+	if (reason == LEASE_ON_TAKEOVER)
+		lease_stat_count(LEASE_STAT_TAKEN_OVER, key->namespace, 1);
+	if (reason == LEASE_ON_RELEASE || reason == LEASE_ON_HANDOVER || reason == LEASE_ON_SESSION_END)
+		lease_stat_count(LEASE_STAT_RELEASED, key->namespace, 1);
+}
+
 /*
  * Records that the holding described by row is over.  Does nothing if there was
  * none.
@@ -53,17 +65,20 @@ void
 lease_history_record(Relation rel, const LeaseKey *key, const LeaseRow *row,
 					 TimestampTz held_since, LeaseReason reason)
 {
-	TimestampTz until = Min(lease_ttl_expires_at(row), GetCurrentTimestamp());
+	TimestampTz expires_at = lease_ttl_expires_at(row);
+	TimestampTz until = Min(expires_at, GetCurrentTimestamp());
 	TimestampTz from = held_since != LEASE_NO_TIME ? held_since : row->renew_time;
 	LeaseIdentity caller;
+	bool		news;
 
 	if (until == LEASE_NO_TIME)
 		return;
 
 	caller = lease_owner_begin(RelationGetRelid(rel));
-	lease_sql_insert_history(get_namespace_name(RelationGetNamespace(rel)), key, row,
-							 Min(from, until), until, reason_names[reason]);
+	news = lease_sql_insert_history(get_namespace_name(RelationGetNamespace(rel)), key, row,
+									Min(from, until), until, reason_names[reason]);
 	lease_owner_end(caller);
+	count_end(key, reason, news && until == expires_at);
 }
 
 /*
@@ -83,6 +98,8 @@ lease_history_record_expiry(Oid relid, const LeaseKey *key, TimestampTz expired_
 	caller = lease_owner_begin(relid);
 	news = lease_sql_insert_expiry(get_namespace_name(get_rel_namespace(relid)), key, expired_at);
 	lease_owner_end(caller);
+	if (news)
+		lease_stat_count(LEASE_STAT_EXPIRED, key->namespace, 1);
 	return news;
 }
 

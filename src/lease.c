@@ -27,6 +27,7 @@ request_shmem(void)
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
 	lease_wait_request_shmem();
+	lease_stat_request_shmem();
 	lease_mailbox_request_shmem();
 	lease_launcher_request_shmem();
 }
@@ -39,6 +40,7 @@ startup_shmem(void)
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	lease_wait_startup_shmem();
+	lease_stat_startup_shmem();
 	lease_mailbox_startup_shmem();
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -51,6 +53,7 @@ _PG_init(void)
 	lease_node_init();
 	lease_apiserver_init();
 	lease_worker_init();
+	lease_stat_init();
 
 	/* A misspelled lease.* shall not pass. */
 	MarkGUCPrefixReserved("lease");

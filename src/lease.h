@@ -14,6 +14,7 @@
  *		node_object.c	registered nodes
  *		node.c			nodes and their heartbeats
  *		apiserver.c		API servers and theirs
+ *		stat_view.c		numbers, for people
  *		session.c		leases that end with the session
  *		wait.c			waiting for a lease
  *		election.c		who gets the lease: client-go's rules
@@ -27,6 +28,8 @@
  *		mailbox.c		shared memory between transactions and workers
  *		extension.c		the extension in the catalog
  *		history.c		holdings that have ended
+ *		stat.c			numbers, counted in shared memory
+ *		stat_file.c		... and kept while the server is down
  *		relation.c		the extension's relations, locked without waiting
  *		subxact.c		work whose locks can be given back
  *		owner.c			work on behalf of the extension's owner
@@ -281,6 +284,23 @@ typedef struct LeaseMailboxState
 	bool		settled;		/* the worker works, or did so before it ended */
 } LeaseMailboxState;
 
+/* What is counted for each namespace; the columns of lease_stat are in this order. */
+typedef enum LeaseCounter
+{
+	LEASE_STAT_ACQUIRED,
+	LEASE_STAT_RENEWED,
+	LEASE_STAT_LOST,
+	LEASE_STAT_REFUSED,
+	LEASE_STAT_BUSY,
+	LEASE_STAT_RELEASED,
+	LEASE_STAT_TAKEN_OVER,
+	LEASE_STAT_EXPIRED,
+	LEASE_STAT_COLLECTED,
+	LEASE_STAT_WAITS,
+	LEASE_STAT_WAIT_TIME,		/* microseconds */
+	LEASE_STAT_COUNTERS
+} LeaseCounter;
+
 typedef struct LeaseStore LeaseStore;
 
 /* election.c */
@@ -341,6 +361,7 @@ extern void lease_store_add_metadata(LeaseStore *store, const LeaseKey *key,
 									 const LeaseMetadata *metadata);
 extern bool lease_store_is_owned_by(LeaseStore *store, const LeaseKey *key, Jsonb *owner);
 extern int64 lease_store_issue_token(LeaseStore *store, int64 floor);
+extern bool lease_store_has_namespace(LeaseStore *store, text *namespace);
 extern int	lease_store_keys_of_holder(LeaseStore *store, text *namespace,
 									   text *holder, LeaseKey **keys);
 extern void lease_store_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg);
@@ -373,6 +394,16 @@ extern bool lease_history_record_expiry(Oid relid, const LeaseKey *key, Timestam
 extern bool lease_history_lock(Oid relid);
 extern int64 lease_history_trim(Oid relid, int64 seconds, int64 limit);
 extern LeaseStatus lease_history_has_holder(Oid relid, const LeaseKey *key, text *holder);
+
+/* stat.c */
+extern void lease_stat_init(void);
+extern void lease_stat_request_shmem(void);
+extern void lease_stat_startup_shmem(void);
+extern void lease_stat_count(LeaseCounter counter, const text *namespace, int64 n);
+extern void lease_stat_answer(const text *namespace, LeaseStatus status, LeaseCounter no);
+extern void lease_stat_wait(const text *namespace, int64 microseconds);
+extern void lease_stat_gc_run(int64 microseconds);
+extern void lease_stat_error(const char *message);
 
 /* event.c */
 extern LeaseEvent *lease_event_make(LeaseEventType type, const LeaseKey *key, const LeaseRow *row);
@@ -484,6 +515,7 @@ extern LeaseStatus lease_wait_acquire(Oid funcid, const LeaseKey *key,
 									  const LeaseTerms *terms, int64 wait,
 									  bool atomic, LeaseRow *row, TimestampTz *now);
 extern void lease_wait_wake_at_end(const LeaseKey *key, const text *reserved_for);
+extern int64 lease_wait_count(Oid database, const char *namespace);
 
 /* guard.c */
 extern void lease_guard_init(void);

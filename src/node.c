@@ -232,6 +232,7 @@ lease_node_heartbeat(PG_FUNCTION_ARGS)
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
 	status = lease_election_heartbeat(store, &key, &beat, &row, &now);
 	lease_store_close(store);
+	lease_stat_answer(key.namespace, status, LEASE_STAT_REFUSED);
 	return lease_result_renewal(status, &row, now);
 }
 
@@ -273,6 +274,7 @@ lease_node_heartbeats(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		beat.terms.holder = keys[i].name;
 		statuses[i] = lease_election_heartbeat(store, &keys[i], &beat, &row, &now);
+		lease_stat_answer(keys[i].namespace, statuses[i], LEASE_STAT_REFUSED);
 		counts[statuses[i]]++;
 		MemoryContextReset(each);
 	}

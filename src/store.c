@@ -517,6 +517,15 @@ lease_store_issue_token(LeaseStore *store, int64 floor)
 }
 
 /*
+ * Does the caller see a lease in this namespace?
+ */
+bool
+lease_store_has_namespace(LeaseStore *store, text *namespace)
+{
+	return lease_sql_has_namespace(store, namespace);
+}
+
+/*
  * The leases in the namespace with this holder_identity, valid or not, in the
  * order of the primary key.
  */

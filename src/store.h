@@ -104,12 +104,13 @@ extern bool lease_sql_insert(LeaseStore *store, const LeaseKey *key, const Lease
 extern void lease_sql_add_metadata(LeaseStore *store, const LeaseKey *key,
 								   const LeaseMetadata *metadata);
 extern bool lease_sql_is_owned_by(LeaseStore *store, const LeaseKey *key, Jsonb *owner);
+extern bool lease_sql_has_namespace(LeaseStore *store, text *namespace);
 extern int	lease_sql_keys_of_holder(LeaseStore *store, text *namespace, text *holder,
 									 LeaseKey **keys);
 extern void lease_sql_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg);
 extern void lease_sql_delete_gc_policy(const char *schema, text *name);
 extern int	lease_sql_gc_policies(const char *schema, LeaseGcPolicy **policies);
-extern void lease_sql_insert_history(const char *schema, const LeaseKey *key,
+extern bool lease_sql_insert_history(const char *schema, const LeaseKey *key,
 									 const LeaseRow *row, TimestampTz from,
 									 TimestampTz until, const char *reason);
 extern bool lease_sql_insert_expiry(const char *schema, const LeaseKey *key,

@@ -44,6 +44,7 @@ typedef enum Statement
 	ADD_OWNER,
 	IS_OWNED_BY,
 	DELETE,
+	HAS_NAMESPACE,
 	KEYS_OF_HOLDER,
 	SCAN,
 	GC_POLICIES,
@@ -89,6 +90,7 @@ static const char *const statement_text[STATEMENTS] = {
 	" AND owner_references OPERATOR(pg_catalog.@>) $3"
 	" AND pg_catalog.jsonb_array_length(owner_references) OPERATOR(pg_catalog.=) 1",
 	[DELETE] = "DELETE FROM ONLY %s" BY_KEY,
+	[HAS_NAMESPACE] = "SELECT name FROM ONLY %s WHERE namespace OPERATOR(pg_catalog.=) $1 LIMIT 1",
 	[KEYS_OF_HOLDER] = "SELECT namespace, name FROM ONLY %s"
 	" WHERE namespace OPERATOR(pg_catalog.=) $1"
 	" AND holder_identity OPERATOR(pg_catalog.=) $2 ORDER BY namespace, name",
@@ -96,12 +98,15 @@ static const char *const statement_text[STATEMENTS] = {
 	" holder_identity FROM ONLY %s",
 	[GC_POLICIES] = "SELECT namespace, selector, expired_for, batch_size FROM %s ORDER BY name",
 	[DELETE_GC_POLICY] = "DELETE FROM %s WHERE name OPERATOR(pg_catalog.=) $1",
-	[INSERT_HISTORY] = "INSERT INTO %s AS h (namespace, name, fencing_token, holder_identity,"
+	[INSERT_HISTORY] = "WITH known AS (SELECT held_until FROM %1$s" BY_KEY
+	" AND fencing_token OPERATOR(pg_catalog.=) $3)"
+	" INSERT INTO %1$s AS h (namespace, name, fencing_token, holder_identity,"
 	" held_from, held_until, end_reason) VALUES ($1, $2, $3, $4, $5, $6, $7)"
 	" ON CONFLICT (namespace, name, fencing_token)"
 	" DO UPDATE SET held_until = EXCLUDED.held_until, end_reason = EXCLUDED.end_reason"
 	" WHERE h.held_until OPERATOR(pg_catalog.<) EXCLUDED.held_until"
-	" OR EXCLUDED.end_reason OPERATOR(pg_catalog.<>) 'expired'",
+	" OR EXCLUDED.end_reason OPERATOR(pg_catalog.<>) 'expired'"
+	" RETURNING NOT EXISTS (SELECT FROM known AS k WHERE k.held_until OPERATOR(pg_catalog.>=) $6)",
 	[INSERT_EXPIRY] = "INSERT INTO %1$s AS h (namespace, name, fencing_token, holder_identity,"
 	" held_from, held_until, end_reason) SELECT l.namespace, l.name, l.fencing_token, l.holder_identity,"
 	" LEAST(COALESCE(l.held_since, l.renew_time), $3), $3, 'expired' FROM ONLY %2$s AS l"
@@ -191,6 +196,7 @@ static const int parameter_count[STATEMENTS] = {
 	[ADD_OWNER] = lengthof(metadata_parameters),
 	[IS_OWNED_BY] = lengthof(metadata_parameters),
 	[DELETE] = 2,
+	[HAS_NAMESPACE] = 1,
 	[KEYS_OF_HOLDER] = 2,
 	[SCAN] = 0,
 	[GC_POLICIES] = 0,
@@ -629,6 +635,14 @@ lease_sql_is_owned_by(LeaseStore *store, const LeaseKey *key, Jsonb *owner)
 	return exists(NameStr(store->table->schema), IS_OWNED_BY, values);
 }
 
+bool
+lease_sql_has_namespace(LeaseStore *store, text *namespace)
+{
+	Datum		values[] = {PointerGetDatum(namespace)};
+
+	return exists(NameStr(store->table->schema), HAS_NAMESPACE, values);
+}
+
 /*
  * Runs a query that finds leases.  Returns how many, and their keys.
  */
@@ -757,9 +771,13 @@ lease_sql_delete_gc_policy(const char *schema, text *name)
 }
 
 /*
- * The next two take a schema rather than a store: the history is the owner's.
+ * The next ones take a schema rather than a store: the history is the owner's.
  */
-void
+
+/*
+ * Records that a holding has ended.  False if it was known to have ended then.
+ */
+bool
 lease_sql_insert_history(const char *schema, const LeaseKey *key, const LeaseRow *row,
 						 TimestampTz from, TimestampTz until, const char *reason)
 {
@@ -774,10 +792,15 @@ lease_sql_insert_history(const char *schema, const LeaseKey *key, const LeaseRow
 	};
 	SPIPlanPtr	plan = connect_and_plan(schema, INSERT_HISTORY);
 	int			result = SPI_execute_plan(plan, values, NULL, false, 0);
+	bool		isnull;
+	bool		news;
 
-	if (result != SPI_OK_INSERT)
+	if (result != SPI_OK_INSERT_RETURNING)
 		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
+	news = SPI_processed > 0 &&
+		DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
+	return news;
 }
 
 /*

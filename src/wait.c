@@ -542,7 +542,9 @@ LeaseStatus
 lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
 				   int64 wait, bool atomic, LeaseRow *row, TimestampTz *now)
 {
-	int64		deadline = lease_monotonic_now() + wait;
+	int64		start = lease_monotonic_now();
+	int64		deadline = start + wait;
+	volatile bool waited = false;
 	Place		outer;
 	Attempt		a = {.funcid = funcid, .key = key, .terms = terms};
 
@@ -556,6 +558,11 @@ lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
 
 			if (left <= 0)
 				break;
+
+			/* who waits shall show, in a namespace of which nothing was counted yet */
+			if (!waited)
+				lease_stat_count(LEASE_STAT_WAITS, key->namespace, 0);
+			waited = true;
 
 			/* Perhaps we may see the row but not lock it: let others try. */
 			a.busy = a.first && a.status == LEASE_BUSY ? a.busy + 1 : 0;
@@ -577,10 +584,14 @@ lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
 	PG_CATCH();
 	{
 		leave(&outer, true);
+		if (waited)
+			lease_stat_wait(key->namespace, lease_monotonic_now() - start);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	leave(&outer, a.status != LEASE_ACQUIRED);
+	if (waited)
+		lease_stat_wait(key->namespace, lease_monotonic_now() - start);
 
 	*row = a.row;
 	*now = a.now;
@@ -590,6 +601,29 @@ lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
 /*
  * ---------- Who waits ----------
  */
+
+/*
+ * How many wait for leases in this namespace of a database; NULL: in all of them.
+ */
+int64
+lease_wait_count(Oid database, const char *namespace)
+{
+	int64		count = 0;
+
+	if (queue == NULL || pg_atomic_read_u32(&queue->count) == 0)
+		return 0;
+	LWLockAcquire(queue->lock, LW_SHARED);
+	for (int i = 0; i < MaxBackends; i++)
+	{
+		const WaiterLabel *label = &queue->labels[i];
+
+		if (queue->waiters[i].ticket != 0 && label->database == database &&
+			(namespace == NULL || strcmp(label->namespace, namespace) == 0))
+			count++;
+	}
+	LWLockRelease(queue->lock);
+	return count;
+}
 
 /*
  * SQL: lease_waiters()

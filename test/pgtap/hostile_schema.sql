@@ -104,6 +104,8 @@ INSERT INTO calls (call, answer) VALUES
 	('SELECT h.holder_identity FROM public.lease_holdings h WHERE h.name OPERATOR(pg_catalog.=) ''l''', 'me'),
 	('SELECT k.holder FROM public.kubectl_get_leases k WHERE k.name OPERATOR(pg_catalog.=) ''l''', 'me'),
 	('SELECT w.name FROM public.lease_waiters() w', NULL),
+	('SELECT s.namespace FROM public.lease_stat s WHERE s.namespace OPERATOR(pg_catalog.=) ''default''', 'default'),
+	('SELECT s.waiting FROM public.lease_stat_database s', '0'),
 	('SELECT l.status FROM public.lease_handover(''l'', ''me'', ''you'') l', 'handed_over'),
 	('SELECT l.status FROM public.lease_acquire(''l'', ''me'') l', 'reserved'),
 	('SELECT l.status FROM public.lease_acquire(''l'', ''you'', hold_at_least => ''1 ms'', lock_delay => ''1 s'', session => true) l', 'acquired'),
@@ -140,7 +142,7 @@ CREATE TRIGGER fence BEFORE INSERT OR UPDATE OR DELETE ON fenced FOR EACH STATEM
 CREATE ROLE app;
 CREATE ROLE tenant;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.lease, fenced TO app, tenant;
-GRANT SELECT ON lease_status, lease_holdings, kubectl_get_leases, public.lease_history, lease_nodes, kubectl_get_nodes, lease_apiservers TO app, tenant;
+GRANT SELECT ON lease_stat, lease_stat_database, lease_status, lease_holdings, kubectl_get_leases, public.lease_history, lease_nodes, kubectl_get_nodes, lease_apiservers TO app, tenant;
 GRANT SELECT, INSERT, UPDATE, DELETE ON lease_node TO app, tenant;
 GRANT DELETE ON public.lease_history TO app, tenant;
 CREATE FUNCTION pg_temp.unchanged() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
