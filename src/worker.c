@@ -60,6 +60,7 @@ static MemoryContext mail_context;	/* events that are being dealt with */
 static MemoryContext gc_context;	/* a pass of the collection */
 static LeaseGcPass *pass = NULL;
 static bool trimming = false;	/* the leases are done, now the history */
+static int64 gc_time;			/* what the steps of the pass took */
 
 /* When to do what next, by the monotonic clock */
 static int64 next_look = 0;
@@ -365,6 +366,7 @@ collect(void)
 	if (pass == NULL)
 	{
 		last_gc = start;
+		gc_time = 0;
 		old = MemoryContextSwitchTo(gc_context);
 		pass = lease_gc_find(store);
 		MemoryContextSwitchTo(old);
@@ -379,6 +381,7 @@ collect(void)
 		deleted = lease_gc_trim_history(lease_relation_find(LEASE_TABLE, schema), &more);
 	end_work(store);
 	took = lease_monotonic_now() - start;
+	gc_time += took;
 	ereport(DEBUG1,
 			(errmsg_internal("deleted " INT64_FORMAT " rows in " INT64_FORMAT " us", deleted, took)));
 
@@ -387,6 +390,7 @@ collect(void)
 		next_gc = start + took + took * GC_PAUSE;
 		return;
 	}
+	lease_stat_gc_run(gc_time);
 	pass = NULL;
 	trimming = false;
 	MemoryContextReset(gc_context);
@@ -434,7 +438,7 @@ sleep_until_due(void)
 }
 
 static void
-run(void)
+work(void)
 {
 	bool		settled = false;
 
@@ -456,6 +460,32 @@ run(void)
 		settled = true;
 		sleep_until_due();
 	}
+}
+
+/*
+ * Works until there is an error, and remembers that.
+ */
+static void
+run(void)
+{
+	PG_TRY();
+	{
+		work();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		MemoryContextSwitchTo(TopMemoryContext);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		lease_stat_error(error->message);
+		proc_exit(1);
+	}
+	PG_END_TRY();
 }
 
 /*

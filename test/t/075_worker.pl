@@ -205,6 +205,8 @@ set_and_reload('lease.gc_interval = 1');
 until_true(q{SELECT array_agg(name) = '{apiserver-0}' FROM lease WHERE namespace = 'kube-system'}, 'collected after a reload with another interval');
 is(pid_of('postgres'), $pid, '... by the same worker');
 is(query(q{SELECT count(*) FROM lease_history WHERE end_reason = 'collected'}), 3, '... and the history says so');
+until_true(q{SELECT gc_runs > 0 AND gc_time > 0 AND gc_last_time <= clock_timestamp() FROM lease_stat_database}, '... and lease_stat_database');
+until_true(q{SELECT collected = 3 FROM lease_stat WHERE namespace = 'kube-system'}, '... and lease_stat');
 set_and_reload('lease.gc_interval = 0');
 query('DELETE FROM lease');
 query($identity);
@@ -245,6 +247,15 @@ foreach my $version ('0.9', '99.0')
 	my $lines = () = slurp_file($node->logfile, $offset) =~ /is idle/g;
 	is($lines, 1, '... having said so once');
 }
+
+# ---------- An error ----------
+
+$offset = log_end();
+query('ALTER TABLE lease RENAME COLUMN reserved_for TO renamed');
+until_logged(qr/ERROR:  column "reserved_for" of table "lease" does not exist/, $offset, 'an error ends the worker, and is in the log');
+until_true(q{SELECT last_error = 'column "reserved_for" of table "lease" does not exist' AND last_error_time <= clock_timestamp() FROM lease_stat_database}, '... and in lease_stat_database');
+query('ALTER TABLE lease RENAME COLUMN renamed TO reserved_for');
+is_at_work('postgres', 'when it is repaired, another works');
 
 # ---------- Standby ----------
 
