@@ -1,5 +1,5 @@
 -- The table lease_gc_policy: what it accepts, and that an INSERT replaces.  What its rows do is in
--- lease_gc.sql, that they survive pg_dump in test/t/077_dump.pl.
+-- lease_gc.sql, that they survive pg_dump in test/t/077_collection.pl.
 BEGIN;
 SELECT no_plan();
 
