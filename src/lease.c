@@ -27,6 +27,7 @@ request_shmem(void)
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
 	lease_wait_request_shmem();
+	lease_clock_request_shmem();
 }
 
 static void
@@ -37,6 +38,7 @@ startup_shmem(void)
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	lease_wait_startup_shmem();
+	lease_clock_startup_shmem();
 	LWLockRelease(AddinShmemInitLock);
 }
 
