@@ -968,18 +968,20 @@ COMMENT ON FUNCTION lease_clock_steps() IS
 --	10 000		next to nothing was written meanwhile, nothing is lost.  Slots and
 --				standbys do not say since when
 --	dead rows	pruning keeps them below the live ones, autovacuum at a fifth of them
---	1.1			autovacuum begins at autovacuum_freeze_max_age and needs a moment
+--	1.05		autovacuum begins at autovacuum_freeze_max_age and needs a moment; for
+--				other tables it may need long, so there VACUUM's own limit counts
 --	1 h			long enough to be seen, and to be over with what it did
+-- The collations are those of table lease; parts with different ones have none.
 CREATE VIEW lease_warnings WITH (security_invoker = true) AS
-SELECT w.warning,
-	   w.namespace,
-	   w.name,
+SELECT w.warning COLLATE "default" AS warning,
+	   w.namespace COLLATE "C" AS namespace,
+	   w.name COLLATE "C" AS name,
 	   w.pid,
-	   w.query,
+	   w.query COLLATE "default" AS query,
 	   w.since,
 	   c.now - w.since AS duration,
 	   w.value,
-	   w.detail
+	   w.detail COLLATE "default" AS detail
 FROM (SELECT clock_timestamp() AS now) c
 CROSS JOIN LATERAL (
 	-- row locks: of leases that could be acquired, and of those that have to be renewed
@@ -1066,19 +1068,19 @@ CROSS JOIN LATERAL (
 			   f.what, f.age, CASE f.warning WHEN 'multixact age' THEN 'multixacts' ELSE 'transactions' END, f.where)
 	FROM (
 		SELECT 'transaction id age' AS warning, 'row versions in table lease' AS what, age(relfrozenxid) AS age,
-			   'it' AS where, 1.1 * current_setting('autovacuum_freeze_max_age')::bigint AS limit
+			   'it' AS where, 1.05 * current_setting('autovacuum_freeze_max_age')::bigint AS limit
 		FROM pg_class WHERE oid = 'lease'::regclass
 		UNION ALL
 		SELECT 'multixact age', 'row locks in table lease', mxid_age(relminmxid),
-			   'it', 1.1 * current_setting('autovacuum_multixact_freeze_max_age')::bigint
+			   'it', 1.05 * current_setting('autovacuum_multixact_freeze_max_age')::bigint
 		FROM pg_class WHERE oid = 'lease'::regclass
 		UNION ALL
 		SELECT 'transaction id age', format('row versions in database %s', datname), age(datfrozenxid),
-			   'there', current_setting('vacuum_failsafe_age')::bigint
+			   'there', greatest(current_setting('vacuum_failsafe_age')::bigint, 1.05 * current_setting('autovacuum_freeze_max_age')::bigint)
 		FROM pg_database
 		UNION ALL
 		SELECT 'multixact age', format('row locks in database %s', datname), mxid_age(datminmxid),
-			   'there', current_setting('vacuum_multixact_failsafe_age')::bigint
+			   'there', greatest(current_setting('vacuum_multixact_failsafe_age')::bigint, 1.05 * current_setting('autovacuum_multixact_freeze_max_age')::bigint)
 		FROM pg_database
 	) f
 	WHERE f.age > f.limit
