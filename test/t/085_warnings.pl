@@ -17,6 +17,7 @@ my $node = PostgreSQL::Test::Cluster->new('warnings');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'lease'
+max_connections = 50
 fsync = off
 synchronous_commit = off
 max_prepared_transactions = 5
@@ -111,6 +112,7 @@ $old_statement->send('SELECT pg_sleep(1000)');
 my $only_idle = culprit('BEGIN; SELECT FROM lease; SELECT 1');
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 my $elsewhere = culprit('\c other', 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM pg_class');
+$elsewhere->{pid} = $elsewhere->do('SELECT pg_backend_pid()');
 burn($node, 200);
 my $young_to = culprit('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM lease');
 
@@ -139,7 +141,6 @@ foreach my $name (sort grep { !/^held-guarded|^expired-rolled-back/ } keys %culp
 	is(query("SELECT count(*) FROM lease_warnings JOIN pg_stat_activity a USING (pid, query) WHERE name = '$name' AND since = a.xact_start AND detail ~ a.pid::text"),
 		scalar @{ $culprits{$name} }, "$name: with the query and the time");
 }
-my $prepared = q{SELECT namespace, pid IS NULL, query IS NULL FROM lease_warnings WHERE name = 'expired-prepared' AND detail ~ 'ROLLBACK PREPARED ''it''''s ready'''};
 until_true("SELECT 'default|t|t' = array_to_string(ARRAY(SELECT concat_ws('|', namespace, pid IS NULL, query IS NULL) FROM lease_warnings "
 	  . "WHERE name = 'expired-prepared' AND detail ~ 'ROLLBACK PREPARED ''it''''s ready'''), ',')", 'takeover blocked: by a prepared transaction');
 is(query(q{SELECT count(*) FROM lease_warnings WHERE name IN ('held-guarded', 'expired-rolled-back')}), 0, 'no warning of a guard of a valid lease, nor of what was rolled back');
