@@ -59,6 +59,15 @@ COMMENT ON SEQUENCE lease_fencing_token_seq IS
 CREATE TABLE lease (
 	namespace              text COLLATE "C" NOT NULL DEFAULT 'default',
 	name                   text COLLATE "C" NOT NULL,
+
+	-- First, because whoever scans the table looks at these: what comes before is
+	-- unpacked for each row.  What a renewal changes stands side by side, because
+	-- WAL has all from the first changed byte to the last.
+	renew_time             timestamptz,
+	resource_version       bigint           NOT NULL,
+	lease_duration_seconds integer,
+	fencing_token          bigint           NOT NULL,
+
 	uid                    uuid             NOT NULL DEFAULT gen_random_uuid(),
 	creation_timestamp     timestamptz      DEFAULT date_trunc('second', clock_timestamp()),
 	labels                 jsonb,
@@ -66,7 +75,6 @@ CREATE TABLE lease (
 	owner_references       jsonb,
 	finalizers             text[],
 	holder_identity        text COLLATE "C",
-	lease_duration_seconds integer,
 	acquire_time           timestamptz,
 	lease_transitions      integer,
 	strategy               text COLLATE "C",
@@ -77,13 +85,6 @@ CREATE TABLE lease (
 	lock_delay_seconds     integer,
 	not_before             timestamptz,
 	reserved_for           text COLLATE "C",
-	fencing_token          bigint           NOT NULL,
-
-	-- What a renewal changes, side by side: WAL has all from the first changed
-	-- byte to the last.
-	renew_time             timestamptz,
-	resource_version       bigint           NOT NULL,
-
 	-- The rest of what Kubernetes' objects carry; seldom there.
 	generate_name          text COLLATE "C",
 	generation             bigint,
@@ -203,7 +204,7 @@ COMMENT ON COLUMN lease_history.holder_identity IS 'who held it';
 COMMENT ON COLUMN lease_history.held_from IS 'when it was acquired';
 COMMENT ON COLUMN lease_history.held_until IS 'when it was given up, or when it expired if that was earlier';
 COMMENT ON COLUMN lease_history.end_reason IS
-'released, handed over, taken over (it had expired and somebody else acquired it, or a new API server on the host took it), expired (it had expired and the same holder acquired it anew), collected (lease_gc), session end, deleted or edited (by hand)';
+'released, handed over, taken over (it had expired and somebody else acquired it, or a new API server on the host took it), expired (nobody has acquired it since, or the same holder anew), collected (lease_gc), session end, deleted or edited (by hand)';
 COMMENT ON CONSTRAINT lease_history_pkey ON lease_history IS 'a token is never issued twice for a name';
 
 -- held_until grows in the order of insertion, so this stays tiny.
@@ -399,6 +400,8 @@ SELECT h.namespace,
 	   h.end_reason,
 	   tstzrange(h.held_from, h.held_until) AS held_during
 FROM lease_history h
+WHERE NOT EXISTS (SELECT FROM lease l
+	WHERE l.namespace = h.namespace AND l.name = h.name AND l.fencing_token = h.fencing_token)
 UNION ALL
 SELECT l.namespace,
 	   l.name,
@@ -478,14 +481,71 @@ COMMENT ON COLUMN lease_status.labels IS 'labels of the object';
 -- Collection
 -- ---------------------------------------------------------------------------
 
+CREATE FUNCTION lease_valid_selector(selector text) RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_valid_selector(text) IS
+'true if the text is a label selector, as in kubectl -l: key=value, key!=value, key in (a,b), key notin (a,b), key, !key, separated by commas; empty selects everything (apimachinery, labels.Parse)';
+
+CREATE TABLE lease_gc_policy (
+	name        text     NOT NULL,
+	namespace   text COLLATE "C",
+	selector    text     NOT NULL,
+	expired_for interval NOT NULL DEFAULT '0',
+	batch_size  integer  NOT NULL DEFAULT 1000,
+	CONSTRAINT lease_gc_policy_pkey PRIMARY KEY (name),
+	CONSTRAINT lease_gc_policy_namespace_check CHECK (lease_valid_namespace(namespace)),
+	CONSTRAINT lease_gc_policy_selector_check CHECK (lease_valid_selector(selector)),
+	CONSTRAINT lease_gc_policy_expired_for_check CHECK
+		(expired_for >= '0' AND expired_for <= '24855 days' AND extract(month FROM expired_for) = 0 AND extract(year FROM expired_for) = 0),
+	CONSTRAINT lease_gc_policy_batch_size_check CHECK (batch_size BETWEEN 1 AND 1000)
+);
+COMMENT ON TABLE lease_gc_policy IS
+'which leases lease_gc() and the background worker delete when they have expired. The first are those of Kubernetes: identity leases of API servers. An INSERT replaces the policy of the same name';
+COMMENT ON COLUMN lease_gc_policy.name IS 'name of the policy; of several that apply to a lease, the first in the order of names counts';
+COMMENT ON COLUMN lease_gc_policy.namespace IS 'namespace of the leases; NULL: all namespaces';
+COMMENT ON COLUMN lease_gc_policy.selector IS 'labels of the leases, as in kubectl -l; empty: all leases';
+COMMENT ON COLUMN lease_gc_policy.expired_for IS 'delete a lease when renew_time + lease_duration_seconds was longer ago than this; one without either counts as expired, whatever stands here (Kubernetes'' rule)';
+COMMENT ON COLUMN lease_gc_policy.batch_size IS 'how many leases to delete in a transaction at most, 1 to 1000';
+COMMENT ON CONSTRAINT lease_gc_policy_pkey ON lease_gc_policy IS 'names are unique';
+COMMENT ON CONSTRAINT lease_gc_policy_namespace_check ON lease_gc_policy IS 'see lease_valid_namespace()';
+COMMENT ON CONSTRAINT lease_gc_policy_selector_check ON lease_gc_policy IS 'see lease_valid_selector()';
+COMMENT ON CONSTRAINT lease_gc_policy_expired_for_check ON lease_gc_policy IS 'not negative, no months or years, at most 2^31 s';
+COMMENT ON CONSTRAINT lease_gc_policy_batch_size_check ON lease_gc_policy IS 'no batch locks more than 1000 rows';
+
+CREATE FUNCTION lease_gc_policy_on_insert() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_gc_policy_on_insert() IS
+'trigger of table lease_gc_policy: an INSERT replaces the policy of the same name, so that a dump restores those that came with the extension as they were changed';
+
+CREATE TRIGGER lease_gc_policy_on_insert BEFORE INSERT ON lease_gc_policy
+FOR EACH ROW EXECUTE FUNCTION lease_gc_policy_on_insert();
+COMMENT ON TRIGGER lease_gc_policy_on_insert ON lease_gc_policy IS 'makes an INSERT replace the policy of the same name';
+
+-- Before dumping is asked for, so that it is the extension's own data as well.
+INSERT INTO lease_gc_policy (name, namespace, selector) VALUES
+	('apiserver-identity', 'kube-system', 'apiserver.kubernetes.io/identity=kube-apiserver'),
+	('apiserver-identity-1.26', 'kube-system', 'k8s.io/component=kube-apiserver');
+SELECT pg_catalog.pg_extension_config_dump('lease_gc_policy', '');
+
 CREATE FUNCTION lease_gc(
 	OUT collected bigint,
-	OUT history_removed bigint)
+	OUT history_removed bigint,
+	OUT more boolean)
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_gc() IS
-'Deletes the identity leases of API servers that have expired or never were valid (namespace kube-system, label k8s.io/component=kube-apiserver as in Kubernetes 1.26, or apiserver.kubernetes.io/identity=kube-apiserver as from 1.27 on), and forgets what is in lease_history longer than lease.history_retention. A lease that somebody has locked, guards or renews meanwhile is left. Never waits.
-collected: how many leases it deleted; history_removed: how many holdings it forgot.
-Errors: 42501 without DELETE on table lease, 25006 read-only transaction or standby, 40001 above READ COMMITTED.';
+'Deletes leases that have expired, as table lease_gc_policy says: of every policy at most batch_size, and at most 1000 or for 25 ms; and at most 1000 holdings that ended longer ago than lease.history_retention from lease_history. Each lease is looked at again when it is locked: what was renewed meanwhile stays. What somebody has locked, and what has finalizers, stays, too. Never waits.
+By default these are identity leases of API servers (namespace kube-system, label apiserver.kubernetes.io/identity=kube-apiserver, or that of Kubernetes 1.26, k8s.io/component=kube-apiserver) whose renew_time + lease_duration_seconds is over, or that lack either, whoever holds them (Kubernetes, lease_expiration controller).
+For a schedule: SELECT cron.schedule(''lease-gc'', ''* * * * *'', ''SELECT lease_gc()''). The background worker does the same every lease.gc_interval.
+collected: how many leases were deleted. history_removed: how many holdings. more: there may be more to do; call again, in another transaction, or CALL lease_gc_all().
+Errors: 42501 without the privilege DELETE on table lease; 25006 read-only transaction or standby.';
+
+CREATE PROCEDURE lease_gc_all(
+	INOUT collected bigint DEFAULT NULL,
+	INOUT history_removed bigint DEFAULT NULL)
+LANGUAGE C AS 'MODULE_PATHNAME';
+COMMENT ON PROCEDURE lease_gc_all(bigint, bigint) IS
+'Deletes all that lease_gc() would delete if it was called until there is nothing more, in batches of which each is a transaction. To be called on its own, outside a transaction block; the arguments are for the results.
+Errors: as lease_gc(); 2D000 in a transaction block.';
 
 -- ---------------------------------------------------------------------------
 -- Kubernetes: names and words

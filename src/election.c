@@ -325,11 +325,11 @@ lease_election_handover(LeaseStore *store, const LeaseKey *key, text *holder,
 }
 
 /*
- * Deletes the lease if it is not valid.  LEASE_EXPIRED stands for yes; else the
- * reason why not.
+ * Deletes the lease if its time ran out more than so many microseconds ago.
+ * LEASE_EXPIRED stands for yes; else the reason why not.
  */
 LeaseStatus
-lease_election_collect(LeaseStore *store, const LeaseKey *key)
+lease_election_collect(LeaseStore *store, const LeaseKey *key, int64 expired_for)
 {
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
@@ -339,7 +339,7 @@ lease_election_collect(LeaseStore *store, const LeaseKey *key)
 
 		if (!lease_store_read(store, key, &row))
 			return LEASE_MISSING;
-		if (lease_ttl_is_valid(&row, now))
+		if (!lease_ttl_is_collectable(&row, expired_for, now))
 			return LEASE_HELD;
 
 		result = lease_store_lock(store, key, LockTupleExclusive, &row);
@@ -348,7 +348,7 @@ lease_election_collect(LeaseStore *store, const LeaseKey *key)
 		if (result == LEASE_LOCK_STALE)
 			continue;
 
-		if (lease_ttl_is_valid(&row, GetCurrentTimestamp()))
+		if (!lease_ttl_is_collectable(&row, expired_for, GetCurrentTimestamp()))
 			return LEASE_HELD;
 		lease_store_delete(store, key, LEASE_ON_COLLECTION);
 		return LEASE_EXPIRED;

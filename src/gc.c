@@ -1,34 +1,73 @@
 /*
  * gc.c
- *		Deletes what nobody needs any more: expired identity leases of API
- *		servers, and old history.
+ *		Deletes what nobody needs any more: leases that have expired, as far as
+ *		a policy says so, and old history.
  *
- * Kubernetes' API server does the first (lease_expiration controller): leases of
- * namespace kube-system with the identity label.  Each is looked at again when it
- * is locked, so that a renewal in between wins, and skipped when somebody else
- * has it locked.
+ * Kubernetes' API server does so with identity leases of API servers
+ * (lease_expiration controller); they are the policies that come with the
+ * extension.
+ *
+ * A pass first scans the table for candidates, without a lock and without an
+ * index, for one on renew_time would cost every renewal.  Then it deletes them in
+ * batches, so that none holds many locks, or any for long.  Each lease is looked
+ * at again when it is locked, so that a renewal in between wins, and skipped when
+ * somebody else has it locked.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "parser/parse_relation.h"
+#include "portability/instr_time.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
 
 #include "lease.h"
 #include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_gc);
+PG_FUNCTION_INFO_V1(lease_gc_all);
+PG_FUNCTION_INFO_V1(lease_gc_policy_on_insert);
+PG_FUNCTION_INFO_V1(lease_valid_selector);
 
 #define DEFAULT_RETENTION (30 * SECS_PER_DAY)
 #define KEEP_FOREVER (-1)
 
+/* What a batch takes at most; a policy may ask for less. */
+#define MAX_BATCH_ROWS 1000
+#define MAX_BATCH_MS 25.0
+
+/* How many candidates of a policy a scan remembers */
+#define MAX_FOUND 100000
+
 /* lease.history_retention, in seconds */
 static int	history_retention = DEFAULT_RETENTION;
+
+typedef struct Policy
+{
+	LeaseGcPolicy terms;
+	LeaseSelector *selector;
+	LeaseKey   *keys;			/* candidates */
+	int			found;
+	int			done;			/* so many of them were dealt with */
+} Policy;
+
+struct LeaseGcPass
+{
+	MemoryContext context;		/* where all this is */
+	Policy	   *policies;
+	int			count;
+	int			limit;			/* of candidates, for each policy */
+	TimestampTz now;			/* when the scan began */
+};
 
 void
 lease_gc_init(void)
@@ -44,30 +83,225 @@ lease_gc_init(void)
 							NULL, NULL, NULL);
 }
 
-static int64
-collect(LeaseStore *store)
-{
-	LeaseKey   *keys;
-	int			count = lease_store_collectable(store, &keys);
-	int64		collected = 0;
+/*
+ * ---------- Finding ----------
+ */
 
-	for (int i = 0; i < count; i++)
+static bool
+is_full(const LeaseGcPass *pass, const Policy *policy)
+{
+	return policy->found == pass->limit;
+}
+
+static bool
+applies(const LeaseGcPass *pass, const Policy *policy, const LeaseFound *found)
+{
+	if (policy->terms.namespace != NULL &&
+		!lease_text_equal(policy->terms.namespace, found->key.namespace))
+		return false;
+	if (found->runs_out_at != LEASE_NO_TIME &&
+		lease_ttl_after(found->runs_out_at, policy->terms.expired_for) >= pass->now)
+		return false;
+	return lease_selector_matches(policy->selector, found->labels);
+}
+
+static void
+remember(const LeaseGcPass *pass, Policy *policy, const LeaseKey *key)
+{
+	MemoryContext old = MemoryContextSwitchTo(pass->context);
+	LeaseKey   *copy;
+
+	/* its size is a power of 2 */
+	if (policy->keys == NULL)
+		policy->keys = palloc(sizeof(LeaseKey));
+	else if ((policy->found & (policy->found - 1)) == 0)
+		policy->keys = repalloc(policy->keys, 2 * policy->found * sizeof(LeaseKey));
+
+	copy = &policy->keys[policy->found++];
+	copy->namespace = lease_text_copy(key->namespace);
+	copy->name = lease_text_copy(key->name);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Visitor of the scan.  The first policy that applies takes the lease.
+ */
+static bool
+visit(const LeaseFound *found, void *arg)
+{
+	LeaseGcPass *pass = arg;
+	bool		more = false;
+
+	/* Kubernetes would only mark it as being deleted. */
+	if (found->has_finalizers)
+		return true;
+
+	for (int i = 0; i < pass->count; i++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		if (lease_election_collect(store, &keys[i]) == LEASE_EXPIRED)
-			collected++;
+		if (applies(pass, &pass->policies[i], found))
+		{
+			if (!is_full(pass, &pass->policies[i]))
+				remember(pass, &pass->policies[i], &found->key);
+			break;
+		}
 	}
+	for (int i = 0; i < pass->count && !more; i++)
+		more = !is_full(pass, &pass->policies[i]);
+	return more;
+}
+
+/*
+ * Reads the policies.  The time that a lease must have run out before, for any
+ * of them.
+ */
+static TimestampTz
+read_policies(LeaseGcPass *pass, LeaseStore *store)
+{
+	LeaseGcPolicy *terms;
+	TimestampTz before = LEASE_NO_TIME;
+
+	pass->count = lease_store_gc_policies(store, &terms);
+	pass->policies = palloc0(Max(pass->count, 1) * sizeof(Policy));
+	for (int i = 0; i < pass->count; i++)
+	{
+		Policy	   *policy = &pass->policies[i];
+		char	   *error;
+
+		policy->terms = terms[i];
+		policy->selector = lease_selector_parse(terms[i].selector, &error);
+		if (policy->selector == NULL)
+			elog(ERROR, "invalid selector in table \"%s\": %s", LEASE_GC_POLICY, error);
+		before = Max(before, pass->now - terms[i].expired_for);
+	}
+	return before;
+}
+
+/*
+ * Scans the table for what is to be deleted, in the current memory context.  A
+ * store that is NULL, when DDL had the table locked, has nothing.
+ *
+ * limit: of candidates, for each policy
+ */
+static LeaseGcPass *
+find(LeaseStore *store, int limit)
+{
+	LeaseGcPass *pass = palloc0(sizeof(LeaseGcPass));
+	TimestampTz before;
+
+	pass->context = CurrentMemoryContext;
+	pass->limit = limit;
+	pass->now = GetCurrentTimestamp();
+	if (store == NULL)
+		return pass;
+
+	before = read_policies(pass, store);
+	if (pass->count > 0)
+		lease_store_scan(store, before, visit, pass);
+	return pass;
+}
+
+LeaseGcPass *
+lease_gc_find(LeaseStore *store)
+{
+	return find(store, MAX_FOUND);
+}
+
+/*
+ * ---------- Deleting ----------
+ */
+
+static double
+milliseconds_since(instr_time start)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, start);
+	return INSTR_TIME_GET_MILLISEC(now);
+}
+
+/*
+ * Deletes the next batch of what was found.  Returns how many leases it deleted;
+ * *more is false if nothing is left to try.  The caller's transaction is to end
+ * soon.
+ */
+int64
+lease_gc_batch(LeaseGcPass *pass, LeaseStore *store, bool *more)
+{
+	int64		collected = 0;
+	int			tried = 0;
+	instr_time	start;
+
+	INSTR_TIME_SET_CURRENT(start);
+	for (int i = 0; store != NULL && i < pass->count; i++)
+	{
+		Policy	   *policy = &pass->policies[i];
+
+		while (policy->done < policy->found)
+		{
+			if (tried >= policy->terms.batch_size || tried >= MAX_BATCH_ROWS ||
+				milliseconds_since(start) > MAX_BATCH_MS)
+			{
+				*more = true;
+				return collected;
+			}
+			CHECK_FOR_INTERRUPTS();
+			if (lease_election_collect(store, &policy->keys[policy->done++],
+									   policy->terms.expired_for) == LEASE_EXPIRED)
+				collected++;
+			tried++;
+		}
+	}
+	*more = false;
 	return collected;
 }
 
 /*
- * The history is trimmed for whoever may delete leases.
+ * Forgets a batch of the history that is old enough.
  */
-static void
-check_may_delete(Oid relid)
+int64
+lease_gc_trim_history(Oid relid, bool *more)
 {
+	int64		removed;
+
+	if (history_retention == KEEP_FOREVER)
+	{
+		*more = false;
+		return 0;
+	}
+	removed = lease_history_trim(relid, history_retention, MAX_BATCH_ROWS);
+	*more = removed == MAX_BATCH_ROWS;
+	return removed;
+}
+
+/*
+ * ---------- SQL functions ----------
+ */
+
+/*
+ * The table, if the caller may delete leases: for him policies are read and the
+ * history is trimmed.
+ */
+static Oid
+find_table(Oid funcid, const char *function)
+{
+	Oid			relid = lease_relation_find(LEASE_TABLE, get_func_namespace(funcid));
+
+	lease_require_writable(function);
 	if (pg_class_aclcheck(relid, GetUserId(), ACL_DELETE) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, LEASE_TABLE);
+	return relid;
+}
+
+static Datum
+form_result(FunctionCallInfo fcinfo, Datum *values)
+{
+	bool		nulls[3] = {false, false, false};
+	TupleDesc	tupdesc;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
 }
 
 /*
@@ -77,23 +311,95 @@ Datum
 lease_gc(PG_FUNCTION_ARGS)
 {
 	Oid			funcid = fcinfo->flinfo->fn_oid;
-	Oid			relid;
-	LeaseStore *store;
-	TupleDesc	tupdesc;
-	Datum		values[2];
-	bool		nulls[2] = {false, false};
+	Oid			relid = find_table(funcid, "lease_gc()");
+	LeaseStore *store = lease_store_open(funcid, true);
+	LeaseGcPass *pass = find(store, MAX_BATCH_ROWS);
+	bool		more = false;
+	bool		more_history;
+	Datum		values[3];
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	lease_require_writable("lease_gc()");
-	relid = lease_relation_find(LEASE_TABLE, get_func_namespace(funcid));
-	check_may_delete(relid);
-
-	store = lease_store_open(funcid, true);
-	values[0] = Int64GetDatum(store == NULL ? 0 : collect(store));
+	values[0] = Int64GetDatum(lease_gc_batch(pass, store, &more));
 	lease_store_close(store);
-	values[1] = Int64GetDatum(history_retention == KEEP_FOREVER ? 0 :
-							  lease_history_trim(relid, history_retention));
+	for (int i = 0; i < pass->count; i++)
+		more = more || is_full(pass, &pass->policies[i]);
 
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+	values[1] = Int64GetDatum(lease_gc_trim_history(relid, &more_history));
+	values[2] = BoolGetDatum(more || more_history);
+	return form_result(fcinfo, values);
+}
+
+/*
+ * SQL: CALL lease_gc_all()
+ */
+Datum
+lease_gc_all(PG_FUNCTION_ARGS)
+{
+	Oid			funcid = fcinfo->flinfo->fn_oid;
+	CallContext *context = castNode(CallContext, fcinfo->context);
+	Oid			relid = find_table(funcid, "lease_gc_all()");
+	LeaseGcPass *pass;
+	LeaseStore *store;
+	int64		collected = 0;
+	int64		removed = 0;
+	bool		more;
+	bool		more_history = true;
+	Datum		values[2];
+
+	SPI_connect_ext(context->atomic ? 0 : SPI_OPT_NONATOMIC);
+	store = lease_store_open(funcid, true);
+	pass = lease_gc_find(store);
+	lease_store_close(store);
+	do
+	{
+		SPI_commit();
+		store = lease_store_open(funcid, true);
+		collected += lease_gc_batch(pass, store, &more);
+		lease_store_close(store);
+		if (more_history)
+			removed += lease_gc_trim_history(relid, &more_history);
+	} while (more || more_history);
+	SPI_finish();
+
+	values[0] = Int64GetDatum(collected);
+	values[1] = Int64GetDatum(removed);
+	return form_result(fcinfo, values);
+}
+
+/*
+ * SQL: lease_valid_selector(selector)
+ */
+Datum
+lease_valid_selector(PG_FUNCTION_ARGS)
+{
+	char	   *error;
+
+	PG_RETURN_BOOL(lease_selector_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &error) != NULL);
+}
+
+/*
+ * SQL: trigger lease_gc_policy_on_insert, BEFORE INSERT FOR EACH ROW
+ */
+Datum
+lease_gc_policy_on_insert(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Relation	rel;
+	Datum		name;
+	bool		isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
+		RelationGetRelid(trigger->tg_relation) !=
+		get_relname_relid(LEASE_GC_POLICY, get_func_namespace(fcinfo->flinfo->fn_oid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called by the trigger of that name",
+						"lease_gc_policy_on_insert")));
+
+	rel = trigger->tg_relation;
+	name = heap_getattr(trigger->tg_trigtuple, attnameAttNum(rel, "name", false),
+						RelationGetDescr(rel), &isnull);
+	if (!isnull)
+		lease_store_delete_gc_policy(RelationGetRelid(rel), DatumGetTextPP(name));
+	return PointerGetDatum(trigger->tg_trigtuple);
 }

@@ -67,11 +67,11 @@ lease_history_record(Relation rel, const LeaseKey *key, const LeaseRow *row,
 }
 
 /*
- * Forgets holdings that ended more than so many seconds ago.  Returns how many.
- * What somebody else has locked, as to forget it, is left to him.
+ * Forgets holdings that ended more than so many seconds ago, not more than limit
+ * of them.  Returns how many.  What somebody else has locked, as to forget it, is left to him.
  */
 int64
-lease_history_trim(Oid relid, int64 seconds)
+lease_history_trim(Oid relid, int64 seconds, int64 limit)
 {
 	LeaseIdentity caller;
 	int64		removed;
@@ -81,7 +81,7 @@ lease_history_trim(Oid relid, int64 seconds)
 
 	caller = lease_owner_begin(relid);
 	removed = lease_sql_trim_history(get_namespace_name(get_rel_namespace(relid)),
-									 GetCurrentTimestamp() - seconds * USECS_PER_SEC);
+									 GetCurrentTimestamp() - seconds * USECS_PER_SEC, limit);
 	lease_owner_end(caller);
 	return removed;
 }

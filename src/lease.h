@@ -35,6 +35,7 @@
  *		object_decode.c	Kubernetes' JSON, strictly
  *		api_validation.c	the API server's messages about an object
  *		validate.c		Kubernetes' rules for names, labels and so on
+ *		label_selector.c	Kubernetes' label selectors
  *		kubernetes.c	words of Kubernetes
  */
 #ifndef LEASE_H
@@ -57,6 +58,7 @@
 #define LEASE_TOKEN_SEQUENCE "lease_fencing_token_seq"
 #define LEASE_HISTORY "lease_history"
 #define LEASE_NODE "lease_node"
+#define LEASE_GC_POLICY "lease_gc_policy"
 
 /* Where the leases of nodes are. */
 #define LEASE_NODE_NAMESPACE "kube-node-lease"
@@ -219,6 +221,27 @@ typedef struct LeaseApiReply
 	Jsonb	   *object;			/* as it is now, or was when it was deleted */
 } LeaseApiReply;
 
+/* A lease that a scan of the table has found. */
+typedef struct LeaseFound
+{
+	LeaseKey	key;			/* to be copied */
+	TimestampTz runs_out_at;	/* LEASE_NO_TIME: it has no time */
+	Jsonb	   *labels;			/* or NULL */
+	bool		has_finalizers;
+} LeaseFound;
+
+/* Returns false to end the scan. */
+typedef bool (*LeaseVisitor) (const LeaseFound *found, void *arg);
+
+/* Which leases to delete when they have expired: a row of lease_gc_policy. */
+typedef struct LeaseGcPolicy
+{
+	text	   *namespace;		/* NULL: all */
+	char	   *selector;		/* of labels */
+	int64		expired_for;	/* microseconds */
+	int32		batch_size;
+} LeaseGcPolicy;
+
 typedef struct LeaseStore LeaseStore;
 
 /* election.c */
@@ -238,7 +261,7 @@ extern LeaseStatus lease_election_handover(LeaseStore *store, const LeaseKey *ke
 										   text *holder, int64 token,
 										   text *successor, int64 reserve,
 										   LeaseRow *row);
-extern LeaseStatus lease_election_collect(LeaseStore *store, const LeaseKey *key);
+extern LeaseStatus lease_election_collect(LeaseStore *store, const LeaseKey *key, int64 expired_for);
 extern LeaseStatus lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
 											const LeaseHeartbeat *beat,
 											LeaseRow *row, TimestampTz *now);
@@ -279,7 +302,9 @@ extern bool lease_store_is_owned_by(LeaseStore *store, const LeaseKey *key, Json
 extern int64 lease_store_issue_token(LeaseStore *store, int64 floor);
 extern int	lease_store_keys_of_holder(LeaseStore *store, text *namespace,
 									   text *holder, LeaseKey **keys);
-extern int	lease_store_collectable(LeaseStore *store, LeaseKey **keys);
+extern void lease_store_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg);
+extern void lease_store_delete_gc_policy(Oid relid, text *name);
+extern int	lease_store_gc_policies(LeaseStore *store, LeaseGcPolicy **policies);
 
 /* token.c */
 extern bool lease_token_lock(Oid relid);
@@ -292,16 +317,18 @@ extern int32 lease_ttl_duration(const Interval *duration);
 extern int32 lease_ttl_seconds(const Interval *interval, const char *what);
 extern int64 lease_ttl_microseconds(const Interval *interval, const char *what);
 extern TimestampTz lease_ttl_after(TimestampTz time, int64 microseconds);
+extern TimestampTz lease_ttl_runs_out_at(TimestampTz renew_time, int32 duration_seconds);
 extern TimestampTz lease_ttl_expires_at(const LeaseRow *row);
 extern TimestampTz lease_ttl_available_at(const LeaseRow *row, const text *holder);
 extern bool lease_ttl_is_valid(const LeaseRow *row, TimestampTz now);
+extern bool lease_ttl_is_collectable(const LeaseRow *row, int64 expired_for, TimestampTz now);
 extern int64 lease_ttl_next_resource_version(int64 old, TimestampTz now);
 
 /* history.c */
 extern void lease_history_record(Relation rel, const LeaseKey *key, const LeaseRow *row,
 								 TimestampTz held_since, LeaseReason reason);
 extern bool lease_history_lock(Oid relid);
-extern int64 lease_history_trim(Oid relid, int64 seconds);
+extern int64 lease_history_trim(Oid relid, int64 seconds, int64 limit);
 extern LeaseStatus lease_history_has_holder(Oid relid, const LeaseKey *key, text *holder);
 
 /* relation.c */
@@ -341,7 +368,11 @@ extern void lease_result_put_count(ReturnSetInfo *rsinfo, LeaseStatus status, in
 								   text *name);
 
 /* gc.c */
+typedef struct LeaseGcPass LeaseGcPass;
 extern void lease_gc_init(void);
+extern LeaseGcPass *lease_gc_find(LeaseStore *store);
+extern int64 lease_gc_batch(LeaseGcPass *pass, LeaseStore *store, bool *more);
+extern int64 lease_gc_trim_history(Oid relid, bool *more);
 
 /* node.c */
 extern void lease_node_init(void);
@@ -378,6 +409,13 @@ extern char *lease_age_text(TimestampTz since, TimestampTz at);
 /* object_decode.c */
 extern char *lease_parse_time(const char *s, bool micro, TimestampTz *time);
 
+/* label_selector.c */
+typedef struct LeaseSelector LeaseSelector;
+extern LeaseSelector *lease_selector_parse(const char *text, char **error);
+extern bool lease_selector_matches(const LeaseSelector *selector, const Jsonb *labels);
+extern Jsonb *lease_selector_labels(const LeaseSelector *selector);
+extern char *lease_label(const Jsonb *labels, const char *key);
+
 /* validate.c */
 extern bool lease_is_dns_label_syntax(const char *s, int len);
 extern bool lease_is_dns_subdomain_syntax(const char *s, int len);
@@ -386,6 +424,18 @@ extern void lease_validate_name(const text *name);
 extern void lease_validate_namespace(const text *namespace);
 extern void lease_validate_holder(const text *holder);
 extern void lease_validate_hostname(const text *hostname);
+
+/* A copy in the current memory context. */
+static inline text *
+lease_text_copy(const text *t)
+{
+	Size		size = VARSIZE_ANY_EXHDR(t) + VARHDRSZ;
+	text	   *copy = palloc(size);
+
+	SET_VARSIZE(copy, size);
+	memcpy(VARDATA(copy), VARDATA_ANY(t), size - VARHDRSZ);
+	return copy;
+}
 
 /* Texts are compared byte by byte, as Kubernetes compares strings. */
 static inline bool

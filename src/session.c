@@ -122,12 +122,6 @@ same_lease(const Binding *a, const Binding *b)
 		lease_text_equal(a->key.namespace, b->key.namespace);
 }
 
-static text *
-copy_text(const text *t)
-{
-	return cstring_to_text_with_len(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
-}
-
 static void
 free_binding(Binding *binding)
 {
@@ -253,9 +247,9 @@ lease_session_bind(Oid funcid, const LeaseKey *key, const LeaseRow *row)
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	binding = palloc(sizeof(Binding));
 	*binding = wanted;
-	binding->key.namespace = copy_text(key->namespace);
-	binding->key.name = copy_text(key->name);
-	binding->holder = copy_text(row->holder_identity);
+	binding->key.namespace = lease_text_copy(key->namespace);
+	binding->key.name = lease_text_copy(key->name);
+	binding->holder = lease_text_copy(row->holder_identity);
 	bindings = lappend(bindings, binding);
 	MemoryContextSwitchTo(old);
 }

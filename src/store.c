@@ -55,6 +55,7 @@ static const char *const column_names[LEASE_COLUMNS] = {
 	[COL_NAME] = "name",
 	[COL_LABELS] = "labels",
 	[COL_OWNER_REFERENCES] = "owner_references",
+	[COL_FINALIZERS] = "finalizers",
 	[COL_HOLDER_IDENTITY] = "holder_identity",
 	[COL_LEASE_DURATION_SECONDS] = "lease_duration_seconds",
 	[COL_ACQUIRE_TIME] = "acquire_time",
@@ -519,11 +520,42 @@ lease_store_keys_of_holder(LeaseStore *store, text *namespace, text *holder,
 }
 
 /*
- * The leases that are deleted when they have expired, expired or not, in the
- * order of the primary key.
+ * Visits the leases whose time runs out before this, held or not, in no order,
+ * by the newest committed state.  The visitor must not write.
+ */
+void
+lease_store_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg)
+{
+	if (store->probe && !store->filtered)
+		lease_heap_scan(store, before, visit, arg);
+	else
+		lease_sql_scan(store, before, visit, arg);
+}
+
+/*
+ * What lease_gc() is to delete.  Read on behalf of the owner; none if DDL has
+ * the table locked.
  */
 int
-lease_store_collectable(LeaseStore *store, LeaseKey **keys)
+lease_store_gc_policies(LeaseStore *store, LeaseGcPolicy **policies)
 {
-	return lease_sql_collectable(store, keys);
+	Oid			relid = lease_relation_find(LEASE_GC_POLICY, get_rel_namespace(store->table->relid));
+	LeaseIdentity caller;
+	int			count;
+
+	if (!lease_relation_lock(LEASE_GC_POLICY, relid, AccessShareLock))
+		return 0;
+	caller = lease_owner_begin(relid);
+	count = lease_sql_gc_policies(NameStr(store->table->schema), policies);
+	lease_owner_end(caller);
+	return count;
+}
+
+/*
+ * Deletes a policy, with the caller's privileges.
+ */
+void
+lease_store_delete_gc_policy(Oid relid, text *name)
+{
+	lease_sql_delete_gc_policy(get_namespace_name(get_rel_namespace(relid)), name);
 }

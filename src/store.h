@@ -19,6 +19,7 @@ typedef enum LeaseColumn
 	COL_NAME,
 	COL_LABELS,
 	COL_OWNER_REFERENCES,
+	COL_FINALIZERS,
 	COL_HOLDER_IDENTITY,
 	COL_LEASE_DURATION_SECONDS,
 	COL_ACQUIRE_TIME,
@@ -84,6 +85,7 @@ extern LeaseLockResult lease_heap_lock(LeaseStore *store, LockTupleMode mode,
 									   LeaseRow *row);
 extern void lease_heap_renew(LeaseStore *store, const LeaseRow *row);
 extern bool lease_heap_in_progress(LeaseStore *store, const LeaseKey *key);
+extern void lease_heap_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg);
 extern void lease_heap_missing_metadata(LeaseStore *store, Jsonb *labels,
 										bool *labels_missing, bool *owner_missing);
 
@@ -104,11 +106,13 @@ extern void lease_sql_add_metadata(LeaseStore *store, const LeaseKey *key,
 extern bool lease_sql_is_owned_by(LeaseStore *store, const LeaseKey *key, Jsonb *owner);
 extern int	lease_sql_keys_of_holder(LeaseStore *store, text *namespace, text *holder,
 									 LeaseKey **keys);
-extern int	lease_sql_collectable(LeaseStore *store, LeaseKey **keys);
+extern void lease_sql_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg);
+extern void lease_sql_delete_gc_policy(const char *schema, text *name);
+extern int	lease_sql_gc_policies(const char *schema, LeaseGcPolicy **policies);
 extern void lease_sql_insert_history(const char *schema, const LeaseKey *key,
 									 const LeaseRow *row, TimestampTz from,
 									 TimestampTz until, const char *reason);
-extern int64 lease_sql_trim_history(const char *schema, TimestampTz before);
+extern int64 lease_sql_trim_history(const char *schema, TimestampTz before, int64 limit);
 extern bool lease_sql_history_has_holder(const char *schema, const LeaseKey *key, text *holder);
 
 /* What a Node object consists of, in the order of the statements' parameters. */

@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "executor/executor.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
@@ -254,4 +255,46 @@ lease_heap_missing_metadata(LeaseStore *store, Jsonb *labels,
 
 		*labels_missing = !JsonbDeepContains(&have, &wanted);
 	}
+}
+
+/*
+ * Visits the leases whose time runs out before this.  Most rows do not match, so
+ * of each only the time is looked at first.
+ */
+void
+lease_heap_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg)
+{
+	const AttrNumber *attnum = store->table->attnum;
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TableScanDesc scan = table_beginscan(store->rel, snapshot, 0, NULL);
+	TupleTableSlot *slot = store->read;
+	bool		more = true;
+
+	forget(store);
+	while (more && table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		LeaseFound	found;
+		bool		isnull[4];
+		Datum		renew_time = slot_getattr(slot, attnum[COL_RENEW_TIME], &isnull[0]);
+		Datum		duration = slot_getattr(slot, attnum[COL_LEASE_DURATION_SECONDS], &isnull[1]);
+		Datum		labels;
+		Datum		finalizers;
+
+		found.runs_out_at =
+			lease_ttl_runs_out_at(isnull[0] ? LEASE_NO_TIME : DatumGetTimestampTz(renew_time),
+								  isnull[1] ? LEASE_NO_DURATION : DatumGetInt32(duration));
+		if (found.runs_out_at >= before)
+			continue;
+
+		found.key.namespace = DatumGetTextPP(slot_getattr(slot, attnum[COL_NAMESPACE], &isnull[0]));
+		found.key.name = DatumGetTextPP(slot_getattr(slot, attnum[COL_NAME], &isnull[1]));
+		labels = slot_getattr(slot, attnum[COL_LABELS], &isnull[2]);
+		found.labels = isnull[2] ? NULL : DatumGetJsonbP(labels);
+		finalizers = slot_getattr(slot, attnum[COL_FINALIZERS], &isnull[3]);
+		found.has_finalizers = !isnull[3] && ARR_NDIM(DatumGetArrayTypeP(finalizers)) > 0;
+		more = visit(&found, arg);
+	}
+	ExecClearTuple(slot);
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
 }

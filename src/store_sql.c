@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -44,7 +45,9 @@ typedef enum Statement
 	IS_OWNED_BY,
 	DELETE,
 	KEYS_OF_HOLDER,
-	COLLECTABLE,
+	SCAN,
+	GC_POLICIES,
+	DELETE_GC_POLICY,
 	INSERT_HISTORY,
 	TRIM_HISTORY,
 	HISTORY_HAS_HOLDER,
@@ -55,7 +58,7 @@ typedef enum Statement
 	STATEMENTS
 } Statement;
 
-/* %s, or %1$s, is the table. */
+/* %s, or %1$s, is the table; %2$s is that of the leases. */
 static const char *const statement_text[STATEMENTS] = {
 	[READ] = ROW BY_KEY,
 	[LOCK_KEY_SHARE] = ROW BY_KEY " FOR KEY SHARE SKIP LOCKED",
@@ -88,18 +91,25 @@ static const char *const statement_text[STATEMENTS] = {
 	[KEYS_OF_HOLDER] = "SELECT namespace, name FROM ONLY %s"
 	" WHERE namespace OPERATOR(pg_catalog.=) $1"
 	" AND holder_identity OPERATOR(pg_catalog.=) $2 ORDER BY namespace, name",
-	/* the label of Kubernetes 1.26, and that of 1.27 and later */
-	[COLLECTABLE] = "SELECT namespace, name FROM ONLY %s"
-	" WHERE namespace OPERATOR(pg_catalog.=) 'kube-system'"
-	" AND (labels OPERATOR(pg_catalog.@>) '{\"k8s.io/component\": \"kube-apiserver\"}'"
-	" OR labels OPERATOR(pg_catalog.@>) '{\"apiserver.kubernetes.io/identity\": \"kube-apiserver\"}')"
-	" ORDER BY namespace, name",
-	[INSERT_HISTORY] = "INSERT INTO %s (namespace, name, fencing_token, holder_identity,"
+	[SCAN] = "SELECT namespace, name, renew_time, lease_duration_seconds, labels, finalizers"
+	" FROM ONLY %s",
+	[GC_POLICIES] = "SELECT namespace, selector, expired_for, batch_size FROM %s ORDER BY name",
+	[DELETE_GC_POLICY] = "DELETE FROM %s WHERE name OPERATOR(pg_catalog.=) $1",
+	[INSERT_HISTORY] = "INSERT INTO %s AS h (namespace, name, fencing_token, holder_identity,"
 	" held_from, held_until, end_reason) VALUES ($1, $2, $3, $4, $5, $6, $7)"
-	" ON CONFLICT (namespace, name, fencing_token) DO NOTHING",
-	/* rows of the history are not updated: one that is locked stays where it is */
+	" ON CONFLICT (namespace, name, fencing_token)"
+	" DO UPDATE SET held_until = EXCLUDED.held_until, end_reason = EXCLUDED.end_reason"
+	" WHERE h.held_until OPERATOR(pg_catalog.<) EXCLUDED.held_until"
+	" OR EXCLUDED.end_reason OPERATOR(pg_catalog.<>) 'expired'",
+	/*
+	 * A row that is locked stays where it is; and one whose token is the lease's
+	 * still, because the end of the holding may have to be written there.
+	 */
 	[TRIM_HISTORY] = "DELETE FROM %1$s WHERE ctid OPERATOR(pg_catalog.=) ANY"
-	" (ARRAY(SELECT ctid FROM %1$s WHERE held_until OPERATOR(pg_catalog.<) $1 FOR UPDATE SKIP LOCKED))",
+	" (ARRAY(SELECT h.ctid FROM %1$s AS h WHERE h.held_until OPERATOR(pg_catalog.<) $1"
+	" AND NOT EXISTS (SELECT FROM ONLY %2$s AS l WHERE l.namespace OPERATOR(pg_catalog.=) h.namespace"
+	" AND l.name OPERATOR(pg_catalog.=) h.name AND l.fencing_token OPERATOR(pg_catalog.=) h.fencing_token)"
+	" LIMIT $2 FOR UPDATE OF h SKIP LOCKED))",
 	[HISTORY_HAS_HOLDER] = "SELECT name FROM %s" BY_KEY
 	" AND holder_identity OPERATOR(pg_catalog.=) $3 LIMIT 1",
 	[READ_NODE] = "SELECT uid FROM %s WHERE name OPERATOR(pg_catalog.=) $1",
@@ -139,7 +149,7 @@ static Oid	metadata_parameters[] = {TEXTOID, TEXTOID, JSONBOID};
 static Oid	history_parameters[] = {TEXTOID, TEXTOID, INT8OID, TEXTOID,
 	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID};
 
-static Oid	trim_parameters[] = {TIMESTAMPTZOID};
+static Oid	trim_parameters[] = {TIMESTAMPTZOID, INT8OID};
 
 static Oid	holder_parameters[] = {TEXTOID, TEXTOID, TEXTOID};
 
@@ -170,7 +180,9 @@ static const int parameter_count[STATEMENTS] = {
 	[IS_OWNED_BY] = lengthof(metadata_parameters),
 	[DELETE] = 2,
 	[KEYS_OF_HOLDER] = 2,
-	[COLLECTABLE] = 0,
+	[SCAN] = 0,
+	[GC_POLICIES] = 0,
+	[DELETE_GC_POLICY] = 1,
 	[INSERT_HISTORY] = lengthof(history_parameters),
 	[TRIM_HISTORY] = lengthof(trim_parameters),
 	[HISTORY_HAS_HOLDER] = lengthof(holder_parameters),
@@ -244,6 +256,9 @@ table_of(Statement statement)
 		case TRIM_HISTORY:
 		case HISTORY_HAS_HOLDER:
 			return LEASE_HISTORY;
+		case GC_POLICIES:
+		case DELETE_GC_POLICY:
+			return LEASE_GC_POLICY;
 		case READ_NODE:
 		case LOCK_NODE:
 		case WRITE_NODE:
@@ -270,7 +285,8 @@ connect_and_plan(const char *schema, Statement statement)
 		return plans[statement];
 
 	text = psprintf(statement_text[statement],
-					quote_qualified_identifier(schema, table_of(statement)));
+					quote_qualified_identifier(schema, table_of(statement)),
+					quote_qualified_identifier(schema, LEASE_TABLE));
 
 	/* One row by its primary key: looking at the values again gains nothing. */
 	plans[statement] = SPI_prepare_cursor(text, parameter_count[statement],
@@ -642,12 +658,85 @@ lease_sql_keys_of_holder(LeaseStore *store, text *namespace, text *holder, Lease
 }
 
 /*
- * The leases that collection looks at.  Which have expired is not asked here.
+ * Runs a query without parameters by the newest committed state.  Its rows are
+ * in SPI_tuptable until SPI_finish().
  */
-int
-lease_sql_collectable(LeaseStore *store, LeaseKey **keys)
+static void
+select_all(const char *schema, Statement statement)
 {
-	return select_keys(store, COLLECTABLE, NULL, keys);
+	SPIPlanPtr	plan = connect_and_plan(schema, statement);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	int			result = SPI_execute_snapshot(plan, NULL, NULL, snapshot,
+											  InvalidSnapshot, true, false, 0);
+
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
+	UnregisterSnapshot(snapshot);
+}
+
+/*
+ * Visits the leases whose time runs out before this.
+ */
+void
+lease_sql_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg)
+{
+	bool		more = true;
+
+	select_all(NameStr(store->table->schema), SCAN);
+	for (uint64 i = 0; more && i < SPI_processed; i++)
+	{
+		Datum		values[6];
+		bool		nulls[6];
+		LeaseFound	found;
+
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
+		found.runs_out_at =
+			lease_ttl_runs_out_at(nulls[2] ? LEASE_NO_TIME : DatumGetTimestampTz(values[2]),
+								  nulls[3] ? LEASE_NO_DURATION : DatumGetInt32(values[3]));
+		if (found.runs_out_at >= before)
+			continue;
+		found.key.namespace = DatumGetTextPP(values[0]);
+		found.key.name = DatumGetTextPP(values[1]);
+		found.labels = nulls[4] ? NULL : DatumGetJsonbP(values[4]);
+		found.has_finalizers = !nulls[5] && ARR_NDIM(DatumGetArrayTypeP(values[5])) > 0;
+		more = visit(&found, arg);
+	}
+	SPI_finish();
+}
+
+int
+lease_sql_gc_policies(const char *schema, LeaseGcPolicy **policies)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			count;
+
+	select_all(schema, GC_POLICIES);
+	count = SPI_processed;
+	*policies = MemoryContextAllocZero(context, Max(count, 1) * sizeof(LeaseGcPolicy));
+	for (int i = 0; i < count; i++)
+	{
+		LeaseGcPolicy *policy = &(*policies)[i];
+		MemoryContext old = MemoryContextSwitchTo(context);
+		Datum		values[4];
+		bool		nulls[4];
+
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
+		policy->namespace = nulls[0] ? NULL : DatumGetTextPCopy(values[0]);
+		policy->selector = TextDatumGetCString(values[1]);
+		policy->expired_for = lease_ttl_microseconds(DatumGetIntervalP(values[2]), "expired_for");
+		policy->batch_size = DatumGetInt32(values[3]);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	return count;
+}
+
+void
+lease_sql_delete_gc_policy(const char *schema, text *name)
+{
+	Datum		values[] = {PointerGetDatum(name)};
+
+	(void) write_other(schema, DELETE_GC_POLICY, SPI_OK_DELETE, values, NULL);
 }
 
 /*
@@ -675,9 +764,9 @@ lease_sql_insert_history(const char *schema, const LeaseKey *key, const LeaseRow
 }
 
 int64
-lease_sql_trim_history(const char *schema, TimestampTz before)
+lease_sql_trim_history(const char *schema, TimestampTz before, int64 limit)
 {
-	Datum		values[] = {TimestampTzGetDatum(before)};
+	Datum		values[] = {TimestampTzGetDatum(before), Int64GetDatum(limit)};
 	SPIPlanPtr	plan = connect_and_plan(schema, TRIM_HISTORY);
 	int			result = SPI_execute_plan(plan, values, NULL, false, 0);
 	int64		removed = SPI_processed;

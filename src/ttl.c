@@ -80,26 +80,30 @@ lease_ttl_duration(const Interval *duration)
 }
 
 /*
+ * When the time of a lease runs out, held or not; LEASE_NO_TIME if it has none.
+ */
+TimestampTz
+lease_ttl_runs_out_at(TimestampTz renew_time, int32 duration_seconds)
+{
+	TimestampTz result;
+
+	if (renew_time == LEASE_NO_TIME || duration_seconds == LEASE_NO_DURATION)
+		return LEASE_NO_TIME;
+	if (pg_add_s64_overflow(renew_time, duration_seconds * USECS_PER_SEC, &result) ||
+		!IS_VALID_TIMESTAMP(result))
+		return DT_NOEND;
+	return result;
+}
+
+/*
  * When the holding described by the row ends; LEASE_NO_TIME if there is none.
  */
 TimestampTz
 lease_ttl_expires_at(const LeaseRow *row)
 {
-	TimestampTz expires_at;
-
-	if (row->holder_identity == NULL ||
-		VARSIZE_ANY_EXHDR(row->holder_identity) == 0 ||
-		row->lease_duration_seconds == LEASE_NO_DURATION ||
-		row->renew_time == LEASE_NO_TIME)
+	if (row->holder_identity == NULL || VARSIZE_ANY_EXHDR(row->holder_identity) == 0)
 		return LEASE_NO_TIME;
-
-	if (pg_add_s64_overflow(row->renew_time,
-							row->lease_duration_seconds * USECS_PER_SEC,
-							&expires_at) ||
-		!IS_VALID_TIMESTAMP(expires_at))
-		return DT_NOEND;
-
-	return expires_at;
+	return lease_ttl_runs_out_at(row->renew_time, row->lease_duration_seconds);
 }
 
 /*
@@ -146,6 +150,20 @@ lease_ttl_available_at(const LeaseRow *row, const text *holder)
 		available_at = Max(available_at,
 						   lease_ttl_after(expires_at, row->lock_delay_seconds * USECS_PER_SEC));
 	return available_at;
+}
+
+/*
+ * May the lease be deleted, so many microseconds after its time has run out?
+ * Kubernetes asks for the time only, not for the holder; and what keeps a lease
+ * back would be lost with the row.
+ */
+bool
+lease_ttl_is_collectable(const LeaseRow *row, int64 expired_for, TimestampTz now)
+{
+	TimestampTz ran_out = lease_ttl_runs_out_at(row->renew_time, row->lease_duration_seconds);
+
+	return (ran_out == LEASE_NO_TIME || lease_ttl_after(ran_out, expired_for) < now) &&
+		lease_ttl_available_at(row, NULL) <= now;
 }
 
 /*

@@ -107,7 +107,11 @@ typedef struct Event
 	SubTransactionId subxact;	/* where it happened: perhaps rolled back alone */
 } Event;
 
-static List *events = NIL;		/* in TopTransactionContext */
+static List *events = NIL;		/* in order; in TopTransactionContext */
+
+/* More are not worth remembering: wake everybody then. */
+#define MAX_EVENTS 1000
+static bool too_many_events = false;
 
 /*
  * ---------- The queue ----------
@@ -324,13 +328,19 @@ enter_again(void)
  * ---------- The transactions that wake ----------
  */
 
+/*
+ * Wakes all who wait in this database.  Who is not first goes back to sleep.
+ */
 static void
-wake_all(void)
+wake_everybody(void)
 {
-	ListCell   *lc;
-
-	foreach(lc, events)
-		wake(lfirst(lc));
+	LWLockAcquire(queue->lock, LW_SHARED);
+	for (int i = 0; i < MaxBackends; i++)
+	{
+		if (queue->waiters[i].ticket != 0 && queue->labels[i].database == MyDatabaseId)
+			SetLatch(&ProcGlobal->allProcs[i].procLatch);
+	}
+	LWLockRelease(queue->lock);
 }
 
 /*
@@ -339,33 +349,39 @@ wake_all(void)
 static void
 at_xact_end(XactEvent xact_event, void *arg)
 {
-	if (xact_event == XACT_EVENT_COMMIT || xact_event == XACT_EVENT_ABORT)
-		wake_all();
-	if (xact_event == XACT_EVENT_COMMIT || xact_event == XACT_EVENT_ABORT ||
-		xact_event == XACT_EVENT_PREPARE)
-		events = NIL;			/* the memory goes with the transaction */
+	ListCell   *lc;
+
+	if (xact_event != XACT_EVENT_COMMIT && xact_event != XACT_EVENT_ABORT &&
+		xact_event != XACT_EVENT_PREPARE)
+		return;
+	if (xact_event != XACT_EVENT_PREPARE)
+	{
+		if (too_many_events)
+			wake_everybody();
+		foreach(lc, events)
+			wake(lfirst(lc));
+	}
+	events = NIL;				/* the memory goes with the transaction */
+	too_many_events = false;
 }
 
-/* A savepoint rolled back may have freed a lease. */
+/*
+ * A savepoint rolled back may have freed a lease.  What happened since it began
+ * is at the end of the list: there, and there only, are its subtransactions,
+ * whose numbers are greater.
+ */
 static void
 at_subxact_end(SubXactEvent subxact_event, SubTransactionId mine,
 			   SubTransactionId parent, void *arg)
 {
-	ListCell   *lc;
-
-	foreach(lc, events)
+	if (subxact_event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	if (too_many_events)
+		wake_everybody();
+	while (events != NIL && ((Event *) llast(events))->subxact >= mine)
 	{
-		Event	   *event = lfirst(lc);
-
-		if (event->subxact != mine)
-			continue;
-		if (subxact_event == SUBXACT_EVENT_COMMIT_SUB)
-			event->subxact = parent;
-		else if (subxact_event == SUBXACT_EVENT_ABORT_SUB)
-		{
-			wake(event);
-			events = foreach_delete_current(events, lc);
-		}
+		wake(llast(events));
+		events = list_delete_last(events);
 	}
 }
 
@@ -384,17 +400,13 @@ lease_wait_wake_at_end(const LeaseKey *key, const text *reserved_for)
 	};
 	MemoryContext old;
 	Event	   *copy;
-	ListCell   *lc;
 
 	if (queue == NULL)
 		return;
-	foreach(lc, events)
+	if (list_length(events) == MAX_EVENTS)
 	{
-		const Event *e = lfirst(lc);
-
-		if (e->lease == event.lease && e->successor == event.successor &&
-			e->subxact == event.subxact)
-			return;
+		too_many_events = true;
+		return;
 	}
 	if (!registered)
 	{

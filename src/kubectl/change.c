@@ -298,7 +298,7 @@ change_object(KubectlCommand *command, const Changes *changes, Jsonb *object)
 	foreach(lc, changes->remove)
 	{
 		if (strcmp(changes->what, "label") == 0 &&
-			kubectl_label(get_map(object, changes->member), lfirst(lc)) == NULL)
+			lease_label(get_map(object, changes->member), lfirst(lc)) == NULL)
 			kubectl_say(command, "label %s not found.\n", lease_go_quote(lfirst(lc), strlen(lfirst(lc))));
 		object = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete_path, JsonbPGetDatum(object),
 													path_of(changes->member, lfirst(lc))));
@@ -320,7 +320,7 @@ may_overwrite(KubectlCommand *command, const Changes *changes, const KubectlItem
 	for (int i = 0; i < list_length(changes->set); i += 2)
 	{
 		char	   *key = list_nth(changes->set, i);
-		char	   *value = kubectl_label(get_map(item->object, changes->member), key);
+		char	   *value = lease_label(get_map(item->object, changes->member), key);
 
 		if (value == NULL || (labels && strcmp(value, list_nth(changes->set, i + 1)) == 0))
 			continue;

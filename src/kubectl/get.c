@@ -161,7 +161,7 @@ write_row(const KubectlCommand *command, const TableStyle *style, const KubectlI
 	}
 	foreach(lc, command->flags.label_columns)
 	{
-		char	   *value = kubectl_label(item->labels, lfirst(lc));
+		char	   *value = lease_label(item->labels, lfirst(lc));
 
 		kubectl_table_write(table, "\t");
 		write_cell(table, value == NULL ? "" : value);

@@ -10,7 +10,7 @@
  *		manifest.c		objects in YAML or JSON
  *		resource.c		what the arguments of a command name, and finding it
  *		query.c			the queries
- *		selector.c		label and field selectors
+ *		selector.c		field selectors
  *		flags.c			the flags of a command line
  *		words.c			its words, as a shell splits them
  *
@@ -114,17 +114,12 @@ extern List *kubectl_split_words(const char *line);
 extern void kubectl_parse_flags(KubectlCommand *command, List *words);
 
 /* selector.c */
-typedef struct KubectlSelector KubectlSelector;
 typedef struct KubectlFieldSelector KubectlFieldSelector;
-extern KubectlSelector *kubectl_parse_selector(const char *text, char **error);
-extern bool kubectl_selector_matches(const KubectlSelector *selector, const Jsonb *labels);
-extern Jsonb *kubectl_selector_labels(const KubectlSelector *selector);
 extern KubectlFieldSelector *kubectl_parse_field_selector(const char *text, bool of_nodes,
 														  char **error);
 extern bool kubectl_field_selector_matches(const KubectlFieldSelector *selector,
 										   const char *name, const char *namespace,
 										   bool unschedulable);
-extern char *kubectl_label(const Jsonb *labels, const char *key);
 
 /* query.c */
 extern List *kubectl_query_leases(const KubectlCommand *command, const char *namespace,

@@ -212,7 +212,7 @@ bad_selector(const KubectlCommand *command, KubectlType type, const char *error)
 
 typedef struct Selection
 {
-	KubectlSelector *labels;
+	LeaseSelector *labels;
 	KubectlFieldSelector *fields;
 } Selection;
 
@@ -224,7 +224,7 @@ parse_selection(const KubectlCommand *command, KubectlType type)
 	Selection	selection;
 	char	   *error;
 
-	selection.labels = kubectl_parse_selector(labels, &error);
+	selection.labels = lease_selector_parse(labels, &error);
 	if (error != NULL)
 		bad_selector(command, type, error);
 	selection.fields = kubectl_parse_field_selector(fields, type == KUBECTL_NODE, &error);
@@ -244,7 +244,7 @@ select_items(const Selection *selection, List *items)
 		KubectlItem *item = lfirst(lc);
 
 		CHECK_FOR_INTERRUPTS();
-		if (kubectl_selector_matches(selection->labels, item->labels) &&
+		if (lease_selector_matches(selection->labels, item->labels) &&
 			kubectl_field_selector_matches(selection->fields, item->name, item->namespace,
 										   item->unschedulable))
 			selected = lappend(selected, item);
@@ -260,7 +260,7 @@ list_items(const KubectlCommand *command, KubectlType type, bool with_object)
 
 	return select_items(&selection, type == KUBECTL_LEASE ?
 						kubectl_query_leases(command, kubectl_namespace(command), NULL,
-											 kubectl_selector_labels(selection.labels), with_object) :
+											 lease_selector_labels(selection.labels), with_object) :
 						kubectl_query_nodes(command, NULL, with_object));
 }
 

@@ -79,7 +79,7 @@ get_object(Jsonb *object, const char *key)
 static char *
 get_string(Jsonb *object, const char *key)
 {
-	return kubectl_label(object, key);
+	return lease_label(object, key);
 }
 
 static bool
@@ -419,7 +419,7 @@ apply(KubectlCommand *command, Manifest *manifest, bool dry, const char *dry_run
 		return;
 	}
 
-	last = kubectl_label(get_object(get_object(current, "metadata"), "annotations"), LAST_APPLIED);
+	last = lease_label(get_object(get_object(current, "metadata"), "annotations"), LAST_APPLIED);
 	if (last == NULL)
 		appendStringInfo(&command->err, "Warning: resource %s is missing the %s annotation which is required by kubectl apply. kubectl apply should only be used on resources created declaratively by either kubectl create --save-config or kubectl apply. The missing annotation will be patched automatically.\n",
 						 psprintf("%s/%s", item->type == KUBECTL_LEASE ? "leases" : "nodes", item->name), LAST_APPLIED);
