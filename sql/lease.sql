@@ -1055,3 +1055,208 @@ CREATE FUNCTION kubectl_describe(object jsonb, lease jsonb DEFAULT NULL) RETURNS
 LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION kubectl_describe(jsonb, jsonb) IS
 'The object as kubectl describe prints it, without events; lease: that of a Node, which is shown with it.';
+
+-- ---------------------------------------------------------------------------
+-- What endangers leases
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION lease_row_lockers(row_version tid)
+RETURNS TABLE (transaction_id xid, pid integer, lock_mode text)
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_row_lockers(tid) IS
+'Transactions in progress that have this version of a row of table lease locked, or change it, or a newer version that was committed since: SELECT k.* FROM lease l, lease_row_lockers(l.ctid) k. lock_mode is the strongest lock that the transaction has on the row; pid is NULL if the transaction is prepared, or on a standby. See the view lease_lockers.
+Errors: 42501 without SELECT on table lease, 55P03 when the table is locked by DDL.';
+
+-- xmax is 0 unless somebody has locked or changed this version at some time, so
+-- that few rows are looked at.
+CREATE VIEW lease_lockers WITH (security_invoker = true) AS
+SELECT l.namespace,
+	   l.name,
+	   k.lock_mode,
+	   k.pid,
+	   p.gid AS prepared,
+	   coalesce(a.xact_start, p.prepared) AS since,
+	   a.state,
+	   a.query,
+	   lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds) AS expires_at
+FROM lease l
+CROSS JOIN LATERAL lease_row_lockers(l.ctid) k
+LEFT JOIN pg_stat_activity a ON a.pid = k.pid
+LEFT JOIN pg_prepared_xacts p ON p.transaction = k.transaction_id
+WHERE l.xmax <> '0';
+
+COMMENT ON VIEW lease_lockers IS
+'which transactions have the row of a lease locked, so that others hear busy: one row for each lease and transaction';
+COMMENT ON COLUMN lease_lockers.namespace IS 'namespace of the lease';
+COMMENT ON COLUMN lease_lockers.name IS 'name of the lease';
+COMMENT ON COLUMN lease_lockers.lock_mode IS 'FOR KEY SHARE (a guard: only renewals go on), FOR SHARE, FOR NO KEY UPDATE (a renewal, or another change that goes together with guards), or FOR UPDATE (an acquisition, a release, a DELETE)';
+COMMENT ON COLUMN lease_lockers.pid IS 'the session; NULL if the transaction is prepared, or on the primary';
+COMMENT ON COLUMN lease_lockers.prepared IS 'identifier of a prepared transaction';
+COMMENT ON COLUMN lease_lockers.since IS 'when the transaction began, or was prepared; NULL for who may not see it in pg_stat_activity';
+COMMENT ON COLUMN lease_lockers.state IS 'of the session, as in pg_stat_activity';
+COMMENT ON COLUMN lease_lockers.query IS 'the last statement of the session, as in pg_stat_activity';
+COMMENT ON COLUMN lease_lockers.expires_at IS 'when the lease expires, or has expired; NULL when nobody holds it';
+
+CREATE FUNCTION lease_clock_steps(
+	OUT steps bigint,
+	OUT last_step interval,
+	OUT last_step_at timestamptz)
+LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_clock_steps() IS
+'How often the server''s wall clock was set by a tenth of a second or more since the server started, as far as somebody has looked in between; by how much the last time (positive: forwards), and when that was noticed. NULL unless the server has lease in shared_preload_libraries.';
+
+-- The thresholds, and why:
+--	5 s			a transaction of the functions has a row locked for milliseconds; a
+--				lease lasts 15 s by default, and its holder tries again all the time
+--	20 s, 100	renewals under an open snapshot fall to a tenth in 20 s; as long as
+--	10 000		next to nothing was written meanwhile, nothing is lost.  Slots and
+--				standbys do not say since when
+--	dead rows	pruning keeps them below the live ones, autovacuum at a fifth of them
+--	1.05		autovacuum begins at autovacuum_freeze_max_age and needs a moment; for
+--				other tables it may need long, so there VACUUM's own limit counts
+--	1 h			long enough to be seen, and to be over with what it did
+-- The collations are those of table lease; parts with different ones have none.
+CREATE VIEW lease_warnings WITH (security_invoker = true) AS
+SELECT w.warning COLLATE "default" AS warning,
+	   w.namespace COLLATE "C" AS namespace,
+	   w.name COLLATE "C" AS name,
+	   w.pid,
+	   w.query COLLATE "default" AS query,
+	   w.since,
+	   c.now - w.since AS duration,
+	   w.value,
+	   w.detail COLLATE "default" AS detail
+FROM (SELECT clock_timestamp() AS now) c
+CROSS JOIN LATERAL (
+	-- row locks: of leases that could be acquired, and of those that have to be renewed
+	SELECT b.warning, b.namespace, b.name, b.pid, b.query, b.since, extract(epoch FROM c.now - b.since)::double precision AS value,
+		   format('%s has the row locked %s, so that %s: %s', b.who, b.lock_mode,
+			   CASE b.warning
+				   WHEN 'renewal blocked' THEN format('its holder cannot renew the lease, which expires in %s', lease_age(c.now, b.expires_at))
+				   ELSE 'nobody else can acquire the lease' || coalesce(format(', expired %s ago', lease_age(b.expires_at, c.now)), '')
+			   END, b.remedy) AS detail
+	FROM (
+		SELECT k.*,
+			   CASE WHEN k.expires_at > c.now THEN 'renewal blocked' ELSE 'takeover blocked' END AS warning,
+			   CASE WHEN k.pid IS NOT NULL THEN format('session %s', k.pid)
+					WHEN k.prepared IS NOT NULL THEN format('prepared transaction %L', k.prepared)
+					ELSE 'a transaction on the primary'
+			   END AS who,
+			   CASE WHEN k.pid IS NOT NULL THEN format('end its transaction, or SELECT pg_terminate_backend(%s)', k.pid)
+					WHEN k.prepared IS NOT NULL THEN format('COMMIT PREPARED %1$L or ROLLBACK PREPARED %1$L', k.prepared)
+					ELSE 'look there'
+			   END AS remedy
+		FROM lease_lockers k
+	) b
+	WHERE CASE b.warning
+			  WHEN 'renewal blocked' THEN b.lock_mode <> 'FOR KEY SHARE' AND b.since <= c.now - interval '5 s'
+			  ELSE greatest(b.expires_at, b.since) <= c.now - interval '5 s'
+		  END
+
+	UNION ALL
+	-- whatever keeps dead versions of rows from being removed
+	SELECT 'old snapshot', NULL, NULL, s.pid, s.query, s.since, s.age,
+		   format('%s keeps old row versions from being removed%s, for %s transactions so far, and renewals become slow: %s', s.who,
+			   coalesce(format(' since %s', lease_age(s.since, c.now)), ''), s.age, s.remedy)
+	FROM (
+		SELECT a.pid, a.query, a.xact_start AS since, greatest(age(a.backend_xid), age(a.backend_xmin)) AS age,
+			   format('session %s', a.pid) AS who, format('end its transaction, or SELECT pg_terminate_backend(%s)', a.pid) AS remedy
+		FROM pg_stat_activity a
+		WHERE (a.datname = current_database() AND NOT pg_is_in_recovery()
+			   -- by feedback, those of all databases have an effect on the primary
+			   OR a.datname IS NOT NULL AND pg_is_in_recovery() AND current_setting('hot_standby_feedback')::boolean)
+			AND a.backend_type <> 'walsender'
+			AND a.leader_pid IS NULL
+			-- VACUUM keeps nothing from other VACUUMs
+			AND a.pid NOT IN (SELECT v.pid FROM pg_stat_progress_vacuum v)
+		UNION ALL
+		SELECT NULL, NULL, p.prepared, age(p.transaction), format('prepared transaction %L', p.gid),
+			   format('COMMIT PREPARED %1$L or ROLLBACK PREPARED %1$L', p.gid)
+		FROM pg_prepared_xacts p
+		WHERE p.database = current_database()
+		UNION ALL
+		SELECT a.pid, NULL, NULL, age(a.backend_xmin), format('standby %s (hot_standby_feedback)', a.application_name),
+			   'end old transactions there'
+		FROM pg_stat_activity a
+		WHERE a.backend_type = 'walsender' AND a.datname IS NULL
+		UNION ALL
+		SELECT r.active_pid, NULL, NULL, age(r.xmin), format('replication slot %I', r.slot_name),
+			   CASE WHEN r.active THEN 'end old transactions on the standby that uses it'
+					ELSE format('start the standby that uses it, or SELECT pg_drop_replication_slot(%L)', r.slot_name)
+			   END
+		FROM pg_replication_slots r
+	) s
+	WHERE s.since <= c.now - interval '20 s' AND s.age >= 100 OR s.since IS NULL AND s.age >= 10000
+
+	UNION ALL
+	SELECT 'clock step', NULL, NULL, NULL, NULL, t.last_step_at, extract(epoch FROM t.last_step),
+		   format('the server''s clock was set %s by %s s, so that leases expire %s: let NTP slew it, never step it',
+			   CASE WHEN t.last_step > '0' THEN 'forward' ELSE 'back' END, round(abs(extract(epoch FROM t.last_step)), 1),
+			   CASE WHEN t.last_step > '0' THEN 'early' ELSE 'late' END)
+	FROM lease_clock_steps() t
+	WHERE t.last_step_at > c.now - interval '1 h'
+
+	UNION ALL
+	SELECT 'dead rows', NULL, NULL, NULL, NULL, d.vacuumed, d.dead,
+		   format('table lease has %s dead rows and %s live ones, %s: look for old snapshots, then VACUUM it', d.dead, d.live,
+			   coalesce(format('vacuumed %s ago', lease_age(d.vacuumed, c.now)), 'never vacuumed'))
+	FROM (
+		SELECT pg_stat_get_dead_tuples('lease'::regclass) AS dead, pg_stat_get_live_tuples('lease'::regclass) AS live,
+			   greatest(pg_stat_get_last_vacuum_time('lease'::regclass), pg_stat_get_last_autovacuum_time('lease'::regclass)) AS vacuumed
+	) d
+	WHERE d.dead > 10000 + 2 * d.live
+
+	UNION ALL
+	SELECT f.warning, NULL, NULL, NULL, NULL, NULL, f.age,
+		   format('%s are %s %s old, and when they are 2 billion old nothing can be written any more: VACUUM (FREEZE) %s, and see what kept autovacuum from it',
+			   f.what, f.age, CASE f.warning WHEN 'multixact age' THEN 'multixacts' ELSE 'transactions' END, f.where)
+	FROM (
+		SELECT 'transaction id age' AS warning, 'row versions in table lease' AS what, age(relfrozenxid) AS age,
+			   'it' AS where, 1.05 * current_setting('autovacuum_freeze_max_age')::bigint AS limit
+		FROM pg_class WHERE oid = 'lease'::regclass
+		UNION ALL
+		SELECT 'multixact age', 'row locks in table lease', mxid_age(relminmxid),
+			   'it', 1.05 * current_setting('autovacuum_multixact_freeze_max_age')::bigint
+		FROM pg_class WHERE oid = 'lease'::regclass
+		UNION ALL
+		SELECT 'transaction id age', format('row versions in database %s', datname), age(datfrozenxid),
+			   'there', greatest(current_setting('vacuum_failsafe_age')::bigint, 1.05 * current_setting('autovacuum_freeze_max_age')::bigint)
+		FROM pg_database
+		UNION ALL
+		SELECT 'multixact age', format('row locks in database %s', datname), mxid_age(datminmxid),
+			   'there', greatest(current_setting('vacuum_multixact_failsafe_age')::bigint, 1.05 * current_setting('autovacuum_multixact_freeze_max_age')::bigint)
+		FROM pg_database
+	) f
+	WHERE f.age > f.limit
+
+	UNION ALL
+	-- what is set up in a way that leases cannot live with
+	SELECT o.warning, NULL, NULL, NULL, NULL, NULL, NULL, o.detail
+	FROM (
+		SELECT 'autovacuum off' AS warning, 'autovacuum does not run on table lease: set autovacuum and track_counts to on, and ALTER TABLE lease RESET (autovacuum_enabled)' AS detail
+		FROM pg_class WHERE oid = 'lease'::regclass AND NOT pg_is_in_recovery()
+			AND NOT (current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean
+				AND coalesce((SELECT option_value::boolean FROM pg_options_to_table(reloptions) WHERE option_name = 'autovacuum_enabled'), true))
+		UNION ALL
+		SELECT 'not durable', 'a crash can lose leases, and issue their fencing tokens again: set fsync to on, and ALTER TABLE lease SET LOGGED'
+		FROM pg_class WHERE oid = 'lease'::regclass
+			AND (relpersistence <> 'p' OR NOT current_setting('fsync')::boolean)
+		UNION ALL
+		SELECT 'index on renewals', format('every renewal has to write into all indexes because of this one: DROP INDEX %s', i.indexrelid::regclass)
+		FROM pg_index i
+		WHERE i.indrelid = 'lease'::regclass AND EXISTS (
+			SELECT FROM pg_attribute WHERE attrelid = i.indrelid AND attname IN ('renew_time', 'resource_version') AND attnum = ANY (i.indkey))
+	) o
+) w;
+
+COMMENT ON VIEW lease_warnings IS
+'what endangers leases at this moment, one row each; empty when all is well. What each means, and what to do, is in docs/monitoring.md';
+COMMENT ON COLUMN lease_warnings.warning IS 'renewal blocked, takeover blocked, old snapshot, clock step, dead rows, transaction id age, multixact age, autovacuum off, not durable, or index on renewals';
+COMMENT ON COLUMN lease_warnings.namespace IS 'namespace of the lease, if it is about one';
+COMMENT ON COLUMN lease_warnings.name IS 'name of the lease, if it is about one';
+COMMENT ON COLUMN lease_warnings.pid IS 'the session to blame, if it is one';
+COMMENT ON COLUMN lease_warnings.query IS 'its last statement, for who may see it in pg_stat_activity';
+COMMENT ON COLUMN lease_warnings.since IS 'since when: the beginning of the transaction, the step of the clock, the last vacuum; NULL if not known';
+COMMENT ON COLUMN lease_warnings.duration IS 'for how long, by since';
+COMMENT ON COLUMN lease_warnings.value IS 'how bad it is: seconds (renewal blocked, takeover blocked, clock step), dead rows, or how many transactions or multixacts old';
+COMMENT ON COLUMN lease_warnings.detail IS 'what it is, and what to do about it';

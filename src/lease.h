@@ -15,6 +15,7 @@
  *		node.c			nodes and their heartbeats
  *		apiserver.c		API servers and theirs
  *		stat_view.c		numbers, for people
+ *		blockers.c		who has the row of a lease locked
  *		session.c		leases that end with the session
  *		wait.c			waiting for a lease
  *		election.c		who gets the lease: client-go's rules
@@ -36,6 +37,7 @@
  *		permit.c		what the functions are about to write
  *		token.c			fencing tokens
  *		ttl.c			time arithmetic
+ *		clock.c			was the wall clock set?
  *		args.c			arguments of the SQL functions
  *		result.c		their results
  *		object.c		rows as Kubernetes' JSON
@@ -516,6 +518,11 @@ extern LeaseStatus lease_wait_acquire(Oid funcid, const LeaseKey *key,
 									  bool atomic, LeaseRow *row, TimestampTz *now);
 extern void lease_wait_wake_at_end(const LeaseKey *key, const text *reserved_for);
 extern int64 lease_wait_count(Oid database, const char *namespace);
+
+/* clock.c */
+extern void lease_clock_request_shmem(void);
+extern void lease_clock_startup_shmem(void);
+extern void lease_clock_watch(void);
 
 /* guard.c */
 extern void lease_guard_init(void);

@@ -209,6 +209,7 @@ look_around(void)
 		find_extension();
 	if (now >= next_look)
 	{
+		lease_clock_watch();
 		if (lease_worker_is_unwelcome(MyDatabaseId))
 			proc_exit(0);
 		next_look = now + LOOK_INTERVAL;
