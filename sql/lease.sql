@@ -1064,7 +1064,7 @@ CREATE FUNCTION lease_row_lockers(row_version tid)
 RETURNS TABLE (transaction_id xid, pid integer, lock_mode text)
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_row_lockers(tid) IS
-'Transactions in progress that have this version of a row of table lease locked, or change it, or a newer version that was committed since: SELECT k.* FROM lease l, lease_row_lockers(l.ctid) k. lock_mode is the strongest lock that the transaction has on the row; pid is NULL if the transaction is prepared, or on a standby. See the view lease_lockers.
+'Transactions in progress that have this version of a row of table lease locked, or change it: SELECT k.* FROM lease l, lease_row_lockers(l.ctid) k. lock_mode is the strongest lock that the transaction has on the row; pid is NULL if the transaction is prepared, or on the primary. See the view lease_lockers.
 Errors: 42501 without SELECT on table lease, 55P03 when the table is locked by DDL.';
 
 -- xmax is 0 unless somebody has locked or changed this version at some time, so
@@ -1101,9 +1101,9 @@ CREATE FUNCTION lease_clock_steps(
 	OUT steps bigint,
 	OUT last_step interval,
 	OUT last_step_at timestamptz)
-LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_clock_steps() IS
-'How often the server''s wall clock was set by a tenth of a second or more since the server started, as far as somebody has looked in between; by how much the last time (positive: forwards), and when that was noticed. NULL unless the server has lease in shared_preload_libraries.';
+'How often the server''s wall clock was set by a tenth of a second or more since the server started, as far as the background worker or a call of this function has looked in between; by how much the last time (positive: forwards), and when that was noticed. Unless the server has lease in shared_preload_libraries, only between the calls in this session.';
 
 -- The thresholds, and why:
 --	5 s			a transaction of the functions has a row locked for milliseconds; a
@@ -1111,10 +1111,10 @@ COMMENT ON FUNCTION lease_clock_steps() IS
 --	20 s, 100	renewals under an open snapshot fall to a tenth in 20 s; as long as
 --	10 000		next to nothing was written meanwhile, nothing is lost.  Slots and
 --				standbys do not say since when
---	dead rows	pruning keeps them below the live ones, autovacuum at a fifth of them
---	1.05		autovacuum begins at autovacuum_freeze_max_age and needs a moment; for
---				other tables it may need long, so there VACUUM's own limit counts
 --	1 h			long enough to be seen, and to be over with what it did
+--	dead rows	pruning keeps them below the live ones, autovacuum at a fifth of them
+--	1.05		autovacuum begins at its setting and needs a moment; for other tables
+--				it may need long, so for databases VACUUM's own limit counts
 -- The collations are those of table lease; parts with different ones have none.
 CREATE VIEW lease_warnings WITH (security_invoker = true) AS
 SELECT w.warning COLLATE "default" AS warning,
@@ -1128,78 +1128,55 @@ SELECT w.warning COLLATE "default" AS warning,
 	   w.detail COLLATE "default" AS detail
 FROM (SELECT clock_timestamp() AS now) c
 CROSS JOIN LATERAL (
-	-- row locks: of leases that could be acquired, and of those that have to be renewed
-	SELECT b.warning, b.namespace, b.name, b.pid, b.query, b.since, extract(epoch FROM c.now - b.since)::double precision AS value,
-		   format('%s has the row locked %s, so that %s: %s', b.who, b.lock_mode,
-			   CASE b.warning
-				   WHEN 'renewal blocked' THEN format('its holder cannot renew the lease, which expires in %s', lease_age(c.now, b.expires_at))
-				   ELSE 'nobody else can acquire the lease' || coalesce(format(', expired %s ago', lease_age(b.expires_at, c.now)), '')
-			   END, b.remedy) AS detail
-	FROM (
-		SELECT k.*,
-			   CASE WHEN k.expires_at > c.now THEN 'renewal blocked' ELSE 'takeover blocked' END AS warning,
-			   CASE WHEN k.pid IS NOT NULL THEN format('session %s', k.pid)
-					WHEN k.prepared IS NOT NULL THEN format('prepared transaction %L', k.prepared)
-					ELSE 'a transaction on the primary'
-			   END AS who,
-			   CASE WHEN k.pid IS NOT NULL THEN format('end its transaction, or SELECT pg_terminate_backend(%s)', k.pid)
-					WHEN k.prepared IS NOT NULL THEN format('COMMIT PREPARED %1$L or ROLLBACK PREPARED %1$L', k.prepared)
-					ELSE 'look there'
-			   END AS remedy
-		FROM lease_lockers k
-	) b
-	WHERE CASE b.warning
-			  WHEN 'renewal blocked' THEN b.lock_mode <> 'FOR KEY SHARE' AND b.since <= c.now - interval '5 s'
-			  ELSE greatest(b.expires_at, b.since) <= c.now - interval '5 s'
+	-- row locks: of leases that have to be renewed, and of those that could be acquired
+	SELECT CASE WHEN k.expires_at > c.now THEN 'renewal blocked' ELSE 'takeover blocked' END AS warning,
+		   k.namespace, k.name, k.pid, k.query, k.since, extract(epoch FROM c.now - k.since)::double precision AS value,
+		   format('%s has the row locked %s; the lease %s',
+			   coalesce('session ' || k.pid, 'prepared transaction ' || quote_literal(k.prepared), 'a transaction on the primary'), k.lock_mode,
+			   CASE WHEN k.expires_at > c.now THEN format('expires in %s', lease_age(c.now, k.expires_at))
+					WHEN k.expires_at <= c.now THEN format('expired %s ago', lease_age(k.expires_at, c.now))
+					ELSE 'can be acquired'
+			   END) AS detail
+	FROM lease_lockers k
+	WHERE CASE WHEN k.expires_at > c.now THEN k.since <= c.now - interval '5 s' AND k.lock_mode <> 'FOR KEY SHARE'
+			   ELSE greatest(k.expires_at, k.since) <= c.now - interval '5 s'
 		  END
 
 	UNION ALL
 	-- whatever keeps dead versions of rows from being removed
 	SELECT 'old snapshot', NULL, NULL, s.pid, s.query, s.since, s.age,
-		   format('%s keeps old row versions from being removed%s, for %s transactions so far, and renewals become slow: %s', s.who,
-			   coalesce(format(' since %s', lease_age(s.since, c.now)), ''), s.age, s.remedy)
+		   format('%s keeps row versions of the last %s transactions', s.who, s.age)
 	FROM (
 		SELECT a.pid, a.query, a.xact_start AS since, greatest(age(a.backend_xid), age(a.backend_xmin)) AS age,
-			   format('session %s', a.pid) AS who, format('end its transaction, or SELECT pg_terminate_backend(%s)', a.pid) AS remedy
+			   CASE a.backend_type WHEN 'walsender' THEN 'standby ' || a.application_name ELSE 'session ' || a.pid END AS who
 		FROM pg_stat_activity a
-		WHERE (a.datname = current_database() AND NOT pg_is_in_recovery()
-			   -- by feedback, those of all databases have an effect on the primary
-			   OR a.datname IS NOT NULL AND pg_is_in_recovery() AND current_setting('hot_standby_feedback')::boolean)
-			AND a.backend_type <> 'walsender'
-			AND a.leader_pid IS NULL
+		WHERE a.leader_pid IS NULL
+			-- with feedback, a standby keeps those of all databases on the primary
+			AND CASE WHEN pg_is_in_recovery() THEN current_setting('hot_standby_feedback')::boolean
+					 ELSE coalesce(a.datname = current_database(), true)
+				END
 			-- VACUUM keeps nothing from other VACUUMs
 			AND a.pid NOT IN (SELECT v.pid FROM pg_stat_progress_vacuum v)
 		UNION ALL
-		SELECT NULL, NULL, p.prepared, age(p.transaction), format('prepared transaction %L', p.gid),
-			   format('COMMIT PREPARED %1$L or ROLLBACK PREPARED %1$L', p.gid)
+		SELECT NULL, NULL, p.prepared, age(p.transaction), 'prepared transaction ' || quote_literal(p.gid)
 		FROM pg_prepared_xacts p
 		WHERE p.database = current_database()
 		UNION ALL
-		SELECT a.pid, NULL, NULL, age(a.backend_xmin), format('standby %s (hot_standby_feedback)', a.application_name),
-			   'end old transactions there'
-		FROM pg_stat_activity a
-		WHERE a.backend_type = 'walsender' AND a.datname IS NULL
-		UNION ALL
-		SELECT r.active_pid, NULL, NULL, age(r.xmin), format('replication slot %I', r.slot_name),
-			   CASE WHEN r.active THEN 'end old transactions on the standby that uses it'
-					ELSE format('start the standby that uses it, or SELECT pg_drop_replication_slot(%L)', r.slot_name)
-			   END
+		SELECT r.active_pid, NULL, NULL, age(r.xmin), concat_ws(' ', CASE WHEN NOT r.active THEN 'unused' END, 'replication slot', r.slot_name)
 		FROM pg_replication_slots r
 	) s
 	WHERE s.since <= c.now - interval '20 s' AND s.age >= 100 OR s.since IS NULL AND s.age >= 10000
 
 	UNION ALL
 	SELECT 'clock step', NULL, NULL, NULL, NULL, t.last_step_at, extract(epoch FROM t.last_step),
-		   format('the server''s clock was set %s by %s s, so that leases expire %s: let NTP slew it, never step it',
-			   CASE WHEN t.last_step > '0' THEN 'forward' ELSE 'back' END, round(abs(extract(epoch FROM t.last_step)), 1),
-			   CASE WHEN t.last_step > '0' THEN 'early' ELSE 'late' END)
+		   format('the server''s clock was set %s by %s s',
+			   CASE WHEN t.last_step > '0' THEN 'forward' ELSE 'back' END, round(abs(extract(epoch FROM t.last_step)), 1))
 	FROM lease_clock_steps() t
 	WHERE t.last_step_at > c.now - interval '1 h'
 
 	UNION ALL
 	SELECT 'dead rows', NULL, NULL, NULL, NULL, d.vacuumed, d.dead,
-		   format('table lease has %s dead rows and %s live ones, %s: look for old snapshots, then VACUUM it', d.dead, d.live,
-			   coalesce(format('vacuumed %s ago', lease_age(d.vacuumed, c.now)), 'never vacuumed'))
+		   format('table lease has %s dead rows and %s live ones', d.dead, d.live)
 	FROM (
 		SELECT pg_stat_get_dead_tuples('lease'::regclass) AS dead, pg_stat_get_live_tuples('lease'::regclass) AS live,
 			   greatest(pg_stat_get_last_vacuum_time('lease'::regclass), pg_stat_get_last_autovacuum_time('lease'::regclass)) AS vacuumed
@@ -1207,46 +1184,37 @@ CROSS JOIN LATERAL (
 	WHERE d.dead > 10000 + 2 * d.live
 
 	UNION ALL
-	SELECT f.warning, NULL, NULL, NULL, NULL, NULL, f.age,
-		   format('%s are %s %s old, and when they are 2 billion old nothing can be written any more: VACUUM (FREEZE) %s, and see what kept autovacuum from it',
-			   f.what, f.age, CASE f.warning WHEN 'multixact age' THEN 'multixacts' ELSE 'transactions' END, f.where)
+	-- at 2 billion the server stops writing
+	SELECT f.warning, NULL, NULL, NULL, NULL, NULL, f.age, format('%s: %s %s', f.warning, o.what, f.age)
 	FROM (
-		SELECT 'transaction id age' AS warning, 'row versions in table lease' AS what, age(relfrozenxid) AS age,
-			   'it' AS where, 1.05 * current_setting('autovacuum_freeze_max_age')::bigint AS limit
+		SELECT 'table lease' AS what, relfrozenxid AS xid, relminmxid AS mxid, false AS whole
 		FROM pg_class WHERE oid = 'lease'::regclass
 		UNION ALL
-		SELECT 'multixact age', 'row locks in table lease', mxid_age(relminmxid),
-			   'it', 1.05 * current_setting('autovacuum_multixact_freeze_max_age')::bigint
-		FROM pg_class WHERE oid = 'lease'::regclass
-		UNION ALL
-		SELECT 'transaction id age', format('row versions in database %s', datname), age(datfrozenxid),
-			   'there', greatest(current_setting('vacuum_failsafe_age')::bigint, 1.05 * current_setting('autovacuum_freeze_max_age')::bigint)
+		SELECT 'database ' || datname, datfrozenxid, datminmxid, true
 		FROM pg_database
-		UNION ALL
-		SELECT 'multixact age', format('row locks in database %s', datname), mxid_age(datminmxid),
-			   'there', greatest(current_setting('vacuum_multixact_failsafe_age')::bigint, 1.05 * current_setting('autovacuum_multixact_freeze_max_age')::bigint)
-		FROM pg_database
-	) f
-	WHERE f.age > f.limit
+	) o
+	CROSS JOIN LATERAL (VALUES
+		('transaction id age', age(o.xid), current_setting('autovacuum_freeze_max_age')::bigint, current_setting('vacuum_failsafe_age')::bigint),
+		('multixact age', mxid_age(o.mxid), current_setting('autovacuum_multixact_freeze_max_age')::bigint, current_setting('vacuum_multixact_failsafe_age')::bigint)
+	) f (warning, age, autovacuum, failsafe)
+	WHERE f.age > greatest(1.05 * f.autovacuum, CASE WHEN o.whole THEN f.failsafe END)
 
 	UNION ALL
 	-- what is set up in a way that leases cannot live with
-	SELECT o.warning, NULL, NULL, NULL, NULL, NULL, NULL, o.detail
-	FROM (
-		SELECT 'autovacuum off' AS warning, 'autovacuum does not run on table lease: set autovacuum and track_counts to on, and ALTER TABLE lease RESET (autovacuum_enabled)' AS detail
-		FROM pg_class WHERE oid = 'lease'::regclass AND NOT pg_is_in_recovery()
-			AND NOT (current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean
-				AND coalesce((SELECT option_value::boolean FROM pg_options_to_table(reloptions) WHERE option_name = 'autovacuum_enabled'), true))
-		UNION ALL
-		SELECT 'not durable', 'a crash can lose leases, and issue their fencing tokens again: set fsync to on, and ALTER TABLE lease SET LOGGED'
-		FROM pg_class WHERE oid = 'lease'::regclass
-			AND (relpersistence <> 'p' OR NOT current_setting('fsync')::boolean)
-		UNION ALL
-		SELECT 'index on renewals', format('every renewal has to write into all indexes because of this one: DROP INDEX %s', i.indexrelid::regclass)
-		FROM pg_index i
-		WHERE i.indrelid = 'lease'::regclass AND EXISTS (
-			SELECT FROM pg_attribute WHERE attrelid = i.indrelid AND attname IN ('renew_time', 'resource_version') AND attnum = ANY (i.indkey))
-	) o
+	SELECT 'autovacuum off', NULL, NULL, NULL, NULL, NULL, NULL, 'autovacuum does not run on table lease'
+	FROM pg_class
+	WHERE oid = 'lease'::regclass AND NOT pg_is_in_recovery()
+		AND NOT (current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean
+			AND coalesce((SELECT option_value::boolean FROM pg_options_to_table(reloptions) WHERE option_name = 'autovacuum_enabled'), true))
+	UNION ALL
+	SELECT 'not durable', NULL, NULL, NULL, NULL, NULL, NULL, CASE relpersistence WHEN 'p' THEN 'fsync is off' ELSE 'table lease is unlogged' END
+	FROM pg_class
+	WHERE oid = 'lease'::regclass AND (relpersistence <> 'p' OR NOT current_setting('fsync')::boolean)
+	UNION ALL
+	SELECT 'index on renewals', NULL, NULL, NULL, NULL, NULL, NULL, format('every renewal has to write into all indexes because of %s', i.indexrelid::regclass)
+	FROM pg_index i
+	WHERE i.indrelid = 'lease'::regclass AND EXISTS (
+		SELECT FROM pg_attribute WHERE attrelid = i.indrelid AND attname IN ('renew_time', 'resource_version') AND attnum = ANY (i.indkey))
 ) w;
 
 COMMENT ON VIEW lease_warnings IS
@@ -1259,4 +1227,4 @@ COMMENT ON COLUMN lease_warnings.query IS 'its last statement, for who may see i
 COMMENT ON COLUMN lease_warnings.since IS 'since when: the beginning of the transaction, the step of the clock, the last vacuum; NULL if not known';
 COMMENT ON COLUMN lease_warnings.duration IS 'for how long, by since';
 COMMENT ON COLUMN lease_warnings.value IS 'how bad it is: seconds (renewal blocked, takeover blocked, clock step), dead rows, or how many transactions or multixacts old';
-COMMENT ON COLUMN lease_warnings.detail IS 'what it is, and what to do about it';
+COMMENT ON COLUMN lease_warnings.detail IS 'what it is about, in words';

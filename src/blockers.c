@@ -18,7 +18,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
-#include "storage/lmgr.h"
 #include "storage/procarray.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -36,6 +35,16 @@ typedef struct Locker
 	LockTupleMode mode;			/* the strongest that it has */
 } Locker;
 
+/* Changing a row is a lock, too. */
+static const LockTupleMode mode_of_status[] = {
+	[MultiXactStatusForKeyShare] = LockTupleKeyShare,
+	[MultiXactStatusForShare] = LockTupleShare,
+	[MultiXactStatusForNoKeyUpdate] = LockTupleNoKeyExclusive,
+	[MultiXactStatusForUpdate] = LockTupleExclusive,
+	[MultiXactStatusNoKeyUpdate] = LockTupleNoKeyExclusive,
+	[MultiXactStatusUpdate] = LockTupleExclusive,
+};
+
 static const char *const mode_words[] = {
 	[LockTupleKeyShare] = "FOR KEY SHARE",
 	[LockTupleShare] = "FOR SHARE",
@@ -43,42 +52,8 @@ static const char *const mode_words[] = {
 	[LockTupleExclusive] = "FOR UPDATE",
 };
 
-/* Changing a row is a lock, too. */
-static LockTupleMode
-mode_of_status(MultiXactStatus status)
-{
-	switch (status)
-	{
-		case MultiXactStatusForKeyShare:
-			return LockTupleKeyShare;
-		case MultiXactStatusForShare:
-			return LockTupleShare;
-		case MultiXactStatusForNoKeyUpdate:
-		case MultiXactStatusNoKeyUpdate:
-			return LockTupleNoKeyExclusive;
-		case MultiXactStatusForUpdate:
-		case MultiXactStatusUpdate:
-			return LockTupleExclusive;
-	}
-	return LockTupleExclusive;	/* not reached */
-}
-
-/* The mode of a locker that is alone in xmax. */
-static LockTupleMode
-mode_of_tuple(HeapTupleHeader tuple)
-{
-	if (HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_infomask))
-	{
-		if (HEAP_XMAX_IS_KEYSHR_LOCKED(tuple->t_infomask))
-			return LockTupleKeyShare;
-		if (HEAP_XMAX_IS_SHR_LOCKED(tuple->t_infomask))
-			return LockTupleShare;
-	}
-	return (tuple->t_infomask2 & HEAP_KEYS_UPDATED) ? LockTupleExclusive : LockTupleNoKeyExclusive;
-}
-
 /*
- * Copies the header of the tuple.  False if there is none.
+ * Copies the header of a row version.  False if there is none at that place.
  */
 static bool
 read_header(Relation rel, ItemPointer tid, HeapTupleHeader header)
@@ -106,82 +81,68 @@ read_header(Relation rel, ItemPointer tid, HeapTupleHeader header)
 	return found;
 }
 
-/*
- * Notes a transaction, or the one that it is a part of, unless it has ended.
- */
-static void
-add_locker(List **lockers, TransactionId xid, LockTupleMode mode)
+/* What the one transaction does that is alone in xmax. */
+static MultiXactStatus
+status_of_single(HeapTupleHeader tuple)
 {
-	Locker	   *locker;
-	ListCell   *lc;
+	bool		key = (tuple->t_infomask2 & HEAP_KEYS_UPDATED) != 0;
 
-	if (!TransactionIdIsInProgress(xid))
-		return;
-	xid = SubTransGetTopmostTransaction(xid);
-	foreach(lc, *lockers)
-	{
-		locker = lfirst(lc);
-		if (locker->xid == xid)
-		{
-			locker->mode = Max(locker->mode, mode);
-			return;
-		}
-	}
-	locker = palloc(sizeof(Locker));
-	locker->xid = xid;
-	locker->mode = mode;
-	*lockers = lappend(*lockers, locker);
+	if (!HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_infomask))
+		return key ? MultiXactStatusUpdate : MultiXactStatusNoKeyUpdate;
+	if (HEAP_XMAX_IS_KEYSHR_LOCKED(tuple->t_infomask))
+		return MultiXactStatusForKeyShare;
+	if (HEAP_XMAX_IS_SHR_LOCKED(tuple->t_infomask))
+		return MultiXactStatusForShare;
+	return key ? MultiXactStatusForUpdate : MultiXactStatusForNoKeyUpdate;
 }
 
-static void
-add_lockers_of_tuple(List **lockers, HeapTupleHeader tuple)
+/*
+ * Whoever has, or had, the row version locked.  Returns how many.
+ */
+static int
+members_of_xmax(HeapTupleHeader tuple, MultiXactMember **members)
 {
 	TransactionId xmax = HeapTupleHeaderGetRawXmax(tuple);
-	MultiXactMember *members;
-	int			count;
 
 	if (tuple->t_infomask & HEAP_XMAX_INVALID)
-		return;
-	if (!(tuple->t_infomask & HEAP_XMAX_IS_MULTI))
-	{
-		add_locker(lockers, xmax, mode_of_tuple(tuple));
-		return;
-	}
-	count = GetMultiXactIdMembers(xmax, &members, HEAP_LOCKED_UPGRADED(tuple->t_infomask),
-								  HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_infomask));
-	for (int i = 0; i < count; i++)
-		add_locker(lockers, members[i].xid, mode_of_status(members[i].status));
+		return 0;
+	if (tuple->t_infomask & HEAP_XMAX_IS_MULTI)
+		return GetMultiXactIdMembers(xmax, members, HEAP_LOCKED_UPGRADED(tuple->t_infomask),
+									 HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_infomask));
+	*members = palloc(sizeof(MultiXactMember));
+	(*members)->xid = xmax;
+	(*members)->status = status_of_single(tuple);
+	return 1;
 }
 
 /*
- * The transactions in progress that have this version of a row locked, or a newer
- * one that has been committed since.
+ * The transactions in progress among them, each once: it is there again for every
+ * subtransaction that locked the row.
  */
-static List *
-find_lockers(Relation rel, ItemPointerData tid)
+static int
+lockers_of(HeapTupleHeader tuple, Locker **lockers)
 {
-	List	   *lockers = NIL;
-	HeapTupleHeaderData tuple;
-	TransactionId updater = InvalidTransactionId;
+	MultiXactMember *members;
+	int			nmembers = members_of_xmax(tuple, &members);
+	int			n = 0;
 
-	while (read_header(rel, &tid, &tuple) &&
-		   (!TransactionIdIsValid(updater) ||
-			TransactionIdEquals(HeapTupleHeaderGetXmin(&tuple), updater)))
+	*lockers = palloc(Max(nmembers, 1) * sizeof(Locker));
+	for (int i = 0; i < nmembers; i++)
 	{
-		add_lockers_of_tuple(&lockers, &tuple);
+		Locker		locker = {.mode = mode_of_status[members[i].status]};
+		int			same;
 
-		/* the newest there is, or about to be changed */
-		if ((tuple.t_infomask & HEAP_XMAX_INVALID) ||
-			HEAP_XMAX_IS_LOCKED_ONLY(tuple.t_infomask) ||
-			ItemPointerEquals(&tid, &tuple.t_ctid))
-			break;
-		updater = HeapTupleHeaderGetUpdateXid(&tuple);
-		if (!TransactionIdIsValid(updater) || TransactionIdIsInProgress(updater) ||
-			!TransactionIdDidCommit(updater))
-			break;
-		tid = tuple.t_ctid;
+		if (!TransactionIdIsInProgress(members[i].xid))
+			continue;
+		locker.xid = SubTransGetTopmostTransaction(members[i].xid);
+		for (same = 0; same < n && (*lockers)[same].xid != locker.xid; same++)
+			;
+		if (same == n)
+			(*lockers)[n++] = locker;
+		else
+			(*lockers)[same].mode = Max((*lockers)[same].mode, locker.mode);
 	}
-	return lockers;
+	return n;
 }
 
 /*
@@ -195,16 +156,16 @@ open_table(Oid funcid)
 
 	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, LEASE_TABLE);
-	if (!ConditionalLockRelationOid(relid, AccessShareLock))
+	if (!lease_relation_lock(LEASE_TABLE, relid, AccessShareLock))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("could not obtain lock on relation \"%s\"", LEASE_TABLE)));
+				 errmsg("could not tell who has rows locked because the table is locked"),
+				 errhint("Try again when the command that locks the table has ended.")));
 	rel = table_open(relid, NoLock);
 	if (rel->rd_rel->relam != HEAP_TABLE_AM_OID)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("row locks of relation \"%s\" cannot be told", LEASE_TABLE),
-				 errdetail("Its access method is not heap.")));
+				 errmsg("could not tell who has rows locked because the access method of the table is not heap")));
 	return rel;
 }
 
@@ -214,28 +175,29 @@ open_table(Oid funcid)
 Datum
 lease_row_lockers(PG_FUNCTION_ARGS)
 {
-	ItemPointerData tid = *(ItemPointer) PG_GETARG_POINTER(0);
+	ItemPointer tid = (ItemPointer) PG_GETARG_POINTER(0);
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Relation	rel = open_table(fcinfo->flinfo->fn_oid);
-	ListCell   *lc;
+	HeapTupleHeaderData tuple;
+	Locker	   *lockers;
+	int			n = read_header(rel, tid, &tuple) ? lockers_of(&tuple, &lockers) : 0;
 
+	table_close(rel, NoLock);
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(lc, find_lockers(rel, tid))
+	for (int i = 0; i < n; i++)
 	{
-		const Locker *locker = lfirst(lc);
-		int			pid = BackendXidGetPid(locker->xid);
+		int			pid = BackendXidGetPid(lockers[i].xid);
 		Datum		values[] = {
-			TransactionIdGetDatum(locker->xid),
+			TransactionIdGetDatum(lockers[i].xid),
 			Int32GetDatum(pid),
-			CStringGetTextDatum(mode_words[locker->mode]),
+			CStringGetTextDatum(mode_words[lockers[i].mode]),
 		};
 		bool		nulls[lengthof(values)] = {false, pid == 0, false};
 
 		/* Nobody's: prepared, on the primary, or ended in this moment. */
-		if (pid == 0 && !TransactionIdIsInProgress(locker->xid))
+		if (pid == 0 && !TransactionIdIsInProgress(lockers[i].xid))
 			continue;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
-	table_close(rel, NoLock);
 	return (Datum) 0;
 }

@@ -6,6 +6,10 @@
  * that goes on while the machine sleeps: their difference stays, unless the wall
  * clock is set.  That NTP makes it run slower or faster changes nothing, for it
  * does so with both.
+ *
+ * Steps are seen by who looks often enough to see them apart: with preloading
+ * the background worker, for all; without, each session those between its own
+ * looks.
  */
 #include "postgres.h"
 
@@ -45,11 +49,13 @@ typedef struct ClockWatch
 {
 	slock_t		mutex;
 	Reading		last;
-	int64		steps;			/* since the server started */
+	int64		steps;			/* since the first look, at server start if preloaded */
 	int64		last_step;		/* in microseconds, positive: forwards */
 	int64		last_step_at;	/* by the steady clock */
 } ClockWatch;
 
+/* In shared memory, if there is some. */
+static ClockWatch own_watch;
 static ClockWatch *watch = NULL;
 
 static int64
@@ -88,29 +94,39 @@ lease_clock_request_shmem(void)
 	RequestAddinShmemSpace(sizeof(ClockWatch));
 }
 
+static ClockWatch *
+begin(ClockWatch *new_watch)
+{
+	memset(new_watch, 0, sizeof(ClockWatch));
+	SpinLockInit(&new_watch->mutex);
+	(void) read_clocks(&new_watch->last);	/* else the first look is the first */
+	return new_watch;
+}
+
 void
 lease_clock_startup_shmem(void)
 {
 	bool		found;
+	ClockWatch *shared = ShmemInitStruct("lease clock", sizeof(ClockWatch), &found);
 
-	watch = ShmemInitStruct("lease clock", sizeof(ClockWatch), &found);
-	if (found)
-		return;
-	memset(watch, 0, sizeof(ClockWatch));
-	SpinLockInit(&watch->mutex);
-	if (!read_clocks(&watch->last))
-		watch->last.steady = 0; /* the first look will be the first */
+	watch = found ? shared : begin(shared);
 }
 
 /*
  * Looks whether the wall clock was set since the last look, of whichever process.
+ *
+ * To be called about once a second by the worker: what happens between two looks
+ * shows as one step, at the time of the second, and a step forth and back does
+ * not show at all.  It costs a few readings of clocks.
  */
 void
 lease_clock_watch(void)
 {
 	Reading		now;
 
-	if (watch == NULL || !read_clocks(&now))
+	if (watch == NULL)
+		watch = begin(&own_watch);
+	if (!read_clocks(&now))
 		return;
 
 	SpinLockAcquire(&watch->mutex);
@@ -137,22 +153,18 @@ Datum
 lease_clock_steps(PG_FUNCTION_ARGS)
 {
 	TupleDesc	tupdesc;
-	ClockWatch	seen = {0};
+	ClockWatch	seen;
 	Interval	step = {0};
 	Datum		values[3] = {0};
-	bool		nulls[3] = {true, true, true};
+	bool		nulls[3] = {false, true, true};
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (watch != NULL)
-	{
-		lease_clock_watch();
-		SpinLockAcquire(&watch->mutex);
-		seen = *watch;
-		SpinLockRelease(&watch->mutex);
-		values[0] = Int64GetDatum(seen.steps);
-		nulls[0] = false;
-	}
+	lease_clock_watch();
+	SpinLockAcquire(&watch->mutex);
+	seen = *watch;
+	SpinLockRelease(&watch->mutex);
+	values[0] = Int64GetDatum(seen.steps);
 	if (seen.steps > 0)
 	{
 		step.time = seen.last_step;
