@@ -1214,7 +1214,9 @@ CROSS JOIN LATERAL (
 	SELECT 'index on renewals', NULL, NULL, NULL, NULL, NULL, NULL, format('every renewal has to write into all indexes because of %s', i.indexrelid::regclass)
 	FROM pg_index i
 	WHERE i.indrelid = 'lease'::regclass AND EXISTS (
-		SELECT FROM pg_attribute WHERE attrelid = i.indrelid AND attname IN ('renew_time', 'resource_version') AND attnum = ANY (i.indkey))
+		-- also in an expression or a predicate
+		SELECT FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+		WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid = i.indrelid AND a.attname IN ('renew_time', 'resource_version'))
 ) w;
 
 COMMENT ON VIEW lease_warnings IS

@@ -107,8 +107,8 @@ members_of_xmax(HeapTupleHeader tuple, MultiXactMember **members)
 	if (tuple->t_infomask & HEAP_XMAX_INVALID)
 		return 0;
 	if (tuple->t_infomask & HEAP_XMAX_IS_MULTI)
-		return GetMultiXactIdMembers(xmax, members, HEAP_LOCKED_UPGRADED(tuple->t_infomask),
-									 HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_infomask));
+		/* Not "locked only", which leaves out what a standby does not know to run. */
+		return GetMultiXactIdMembers(xmax, members, HEAP_LOCKED_UPGRADED(tuple->t_infomask), false);
 	*members = palloc(sizeof(MultiXactMember));
 	(*members)->xid = xmax;
 	(*members)->status = status_of_single(tuple);

@@ -11,12 +11,14 @@ use PostgreSQL::Test::Utils;
 sub new
 {
 	my ($class, $node) = @_;
-	my $self = bless { in => '', out => '', err => '' }, $class;
+	# Counts for each statement, for a session may have to sit there for long.
+	my $timer = IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default);
+	my $self = bless { in => '', out => '', err => '', timer => $timer }, $class;
 
 	$self->{handle} = IPC::Run::start(
 		[ 'psql', '-XAtq', '-d', $node->connstr('postgres') ],
 		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err},
-		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+		$timer);
 	$self->{pid} = $self->do('SELECT pg_backend_pid()');
 	return $self;
 }
@@ -35,6 +37,7 @@ sub send
 {
 	my ($self, $sql) = @_;
 
+	$self->{timer}->start($PostgreSQL::Test::Utils::timeout_default);
 	$self->{out} = '';
 	$self->{in} .= "$sql;\n\\echo done\n";
 	$self->{handle}->pump_nb while $self->{in} ne '';
@@ -69,6 +72,8 @@ sub kill_client
 sub finish
 {
 	my ($self) = @_;
+
+	$self->{timer}->start($PostgreSQL::Test::Utils::timeout_default);
 
 	# A server started meanwhile has inherited the pipe, so it has to be told.
 	# What it says when it has lost its connection does not matter here.

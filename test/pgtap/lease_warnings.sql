@@ -55,8 +55,7 @@ SELECT is(count(*), 1::bigint, 'which is warned of') FROM lease_warnings WHERE w
 SELECT ok(detail ~ 'fsync', 'and what to do') FROM lease_warnings WHERE warning = 'not durable';
 
 ALTER TABLE lease SET (autovacuum_enabled = off);
-SELECT ok(detail ~ 'autovacuum_enabled', 'autovacuum is off for the table') FROM lease_warnings WHERE warning = 'autovacuum off';
-SELECT is(count(*), 1::bigint, 'one row') FROM lease_warnings WHERE warning = 'autovacuum off';
+SELECT is(count(*), 1::bigint, 'autovacuum is off for the table') FROM lease_warnings WHERE warning = 'autovacuum off';
 ALTER TABLE lease SET (autovacuum_enabled = yes, autovacuum_vacuum_threshold = 10);
 SELECT is_empty($$SELECT FROM lease_warnings WHERE warning = 'autovacuum off'$$, 'it is on');
 ALTER TABLE lease RESET (autovacuum_enabled, autovacuum_vacuum_threshold, fillfactor);
@@ -67,10 +66,10 @@ SET LOCAL track_counts = on;
 
 CREATE INDEX hot ON lease (name, renew_time);
 CREATE INDEX cold ON lease (holder_identity);
-SELECT results_eq($$SELECT substring(detail FROM 'DROP INDEX .*') FROM lease_warnings WHERE warning = 'index on renewals'$$, $$VALUES ('DROP INDEX hot')$$, 'an index on what renewals change');
+SELECT results_eq($$SELECT substring(detail FROM 'because of .*') FROM lease_warnings WHERE warning = 'index on renewals'$$, $$VALUES ('because of hot')$$, 'an index on what renewals change');
 DROP INDEX hot;
-CREATE INDEX hot ON lease (resource_version);
-SELECT is(count(*), 1::bigint, 'or on the version') FROM lease_warnings WHERE warning = 'index on renewals';
+CREATE INDEX hot ON lease (name) WHERE resource_version > 5;
+SELECT is(count(*), 1::bigint, 'or that depends on the version') FROM lease_warnings WHERE warning = 'index on renewals';
 DROP INDEX hot;
 SELECT is_empty($$SELECT FROM lease_warnings WHERE warning = 'index on renewals'$$, 'gone');
 
