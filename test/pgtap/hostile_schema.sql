@@ -106,6 +106,9 @@ INSERT INTO calls (call, answer) VALUES
 	('SELECT w.name FROM public.lease_waiters() w', NULL),
 	('SELECT s.namespace FROM public.lease_stat s WHERE s.namespace OPERATOR(pg_catalog.=) ''default''', 'default'),
 	('SELECT s.waiting FROM public.lease_stat_database s', '0'),
+	('SELECT k.lock_mode FROM public.lease_lockers k WHERE k.name OPERATOR(pg_catalog.=) ''l''', 'FOR NO KEY UPDATE'),
+	('SELECT w.warning FROM public.lease_warnings w WHERE w.warning OPERATOR(pg_catalog.=) ''not durable''', 'not durable'),
+	('SELECT c.steps FROM public.lease_clock_steps() c', '0'),
 	('SELECT l.status FROM public.lease_handover(''l'', ''me'', ''you'') l', 'handed_over'),
 	('SELECT l.status FROM public.lease_acquire(''l'', ''me'') l', 'reserved'),
 	('SELECT l.status FROM public.lease_acquire(''l'', ''you'', hold_at_least => ''1 ms'', lock_delay => ''1 s'', session => true) l', 'acquired'),
@@ -142,7 +145,7 @@ CREATE TRIGGER fence BEFORE INSERT OR UPDATE OR DELETE ON fenced FOR EACH STATEM
 CREATE ROLE app;
 CREATE ROLE tenant;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.lease, fenced TO app, tenant;
-GRANT SELECT ON lease_stat, lease_stat_database, lease_status, lease_holdings, kubectl_get_leases, public.lease_history, lease_nodes, kubectl_get_nodes, lease_apiservers TO app, tenant;
+GRANT SELECT ON lease_stat, lease_stat_database, lease_lockers, lease_warnings, lease_status, lease_holdings, kubectl_get_leases, public.lease_history, lease_nodes, kubectl_get_nodes, lease_apiservers TO app, tenant;
 GRANT SELECT, INSERT, UPDATE, DELETE ON lease_node TO app, tenant;
 GRANT DELETE ON public.lease_history TO app, tenant;
 CREATE FUNCTION pg_temp.unchanged() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';

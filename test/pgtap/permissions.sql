@@ -134,7 +134,8 @@ SELECT pg_temp.hears_all('nobody_special', 'by_hand');
 SELECT pg_temp.hears_all('nobody_special', 'forging');
 SELECT pg_temp.hears('nobody_special', call, '42501', 'may not') FROM (VALUES ('SELECT lease_holder(''l'')'), ('SELECT lease_is_held(''l'')'), ('SELECT FROM lease'),
 	('SELECT FROM lease_status'), ('SELECT FROM lease_holdings'), ('SELECT FROM lease_history'), ('SELECT FROM kubectl_get_leases'),
-	('SELECT FROM lease_stat'), ('SELECT lease_stat_namespaces()'), ('SELECT lease_stat_databases()'), ('SELECT lease_stat_reset()')) v (call);
+	('SELECT FROM lease_stat'), ('SELECT lease_stat_namespaces()'), ('SELECT lease_stat_databases()'), ('SELECT lease_stat_reset()'),
+	('SELECT FROM lease_lockers'), ('SELECT FROM lease_warnings'), ('SELECT lease_row_lockers(''(0,1)'')')) v (call);
 SELECT pg_temp.hears('nobody_special', 'SELECT count(*) FROM lease_waiters()', '0', 'sees no one waiting');
 SELECT pg_temp.untouched('true', 'by somebody without grants');
 
@@ -142,8 +143,7 @@ SELECT pg_temp.untouched('true', 'by somebody without grants');
 -- To look, not touch
 -- ---------------------------------------------------------------------------
 CREATE ROLE lease_reader;
-GRANT SELECT ON lease, lease_history, lease_status, lease_holdings, kubectl_get_leases TO lease_reader;
-GRANT SELECT ON lease_stat, lease_stat_database, lease_warnings, lease_lockers TO lease_reader;
+GRANT SELECT ON lease, lease_history, lease_status, lease_holdings, lease_stat, lease_stat_database, lease_lockers, lease_warnings, kubectl_get_leases TO lease_reader;
 GRANT SELECT ON lease_node, lease_nodes, kubectl_get_nodes, lease_apiservers, lease_apiserver_count TO lease_reader;
 
 SELECT pg_temp.hears_all('lease_reader', 'changing');
@@ -151,7 +151,7 @@ SELECT pg_temp.hears_all('lease_reader', 'by_hand');
 SELECT pg_temp.hears_all('lease_reader', 'forging');
 SELECT pg_temp.hears('lease_reader', call, answer, 'may look') FROM (VALUES ('SELECT lease_holder(''l'')', 'me'), ('SELECT lease_is_held(''l'', ''me'')', 'true'),
 	('SELECT count(*) > 0 FROM lease', 'true'), ('SELECT * FROM lease_status WHERE (namespace, name) = (''default'', ''l'')', 'held'),
-	('SELECT count(*) > 0 FROM lease_stat', 'true'), ('SELECT count(*) FROM lease_stat_database', '1'), ('SELECT count(*) FROM lease_history', '2'), ('SELECT count(*) > 2 FROM lease_holdings', 'true'), ('SELECT count(*) > 0 FROM kubectl_get_leases', 'true')) v (call, answer);
+	('SELECT count(*) > 0 FROM lease_stat', 'true'), ('SELECT count(*) >= 0 FROM lease_lockers', 'true'), ('SELECT count(*) > 0 FROM lease_warnings', 'true'), ('SELECT count(*) FROM lease_stat_database', '1'), ('SELECT count(*) FROM lease_history', '2'), ('SELECT count(*) > 2 FROM lease_holdings', 'true'), ('SELECT count(*) > 0 FROM kubectl_get_leases', 'true')) v (call, answer);
 -- somebody else's valid lease: the answer is no, and needs no privilege to change it
 SELECT pg_temp.untouched('true', 'by a reader');
 
