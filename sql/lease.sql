@@ -492,6 +492,7 @@ CREATE TABLE lease_gc_policy (
 	selector    text     NOT NULL,
 	expired_for interval NOT NULL DEFAULT '0',
 	batch_size  integer  NOT NULL DEFAULT 1000,
+	enabled     boolean  NOT NULL DEFAULT true,
 	CONSTRAINT lease_gc_policy_pkey PRIMARY KEY (name),
 	CONSTRAINT lease_gc_policy_namespace_check CHECK (lease_valid_namespace(namespace)),
 	CONSTRAINT lease_gc_policy_selector_check CHECK (lease_valid_selector(selector)),
@@ -500,12 +501,13 @@ CREATE TABLE lease_gc_policy (
 	CONSTRAINT lease_gc_policy_batch_size_check CHECK (batch_size BETWEEN 1 AND 1000)
 );
 COMMENT ON TABLE lease_gc_policy IS
-'which leases lease_gc() and the background worker delete when they have expired. The first are those of Kubernetes: identity leases of API servers. An INSERT replaces the policy of the same name';
+'which leases lease_gc() and the background worker delete when they have expired. The first are those of Kubernetes: identity leases of API servers. An INSERT replaces the policy of the same name. These two are to be disabled, not deleted: a dump that is restored would bring them back';
 COMMENT ON COLUMN lease_gc_policy.name IS 'name of the policy; of several, one that says so is enough for a lease to be deleted';
 COMMENT ON COLUMN lease_gc_policy.namespace IS 'namespace of the leases; NULL: all namespaces';
 COMMENT ON COLUMN lease_gc_policy.selector IS 'labels of the leases, as in kubectl -l; empty: all leases';
 COMMENT ON COLUMN lease_gc_policy.expired_for IS 'delete a lease when renew_time + lease_duration_seconds was longer ago than this; one without either counts as expired, whatever stands here (Kubernetes'' rule)';
 COMMENT ON COLUMN lease_gc_policy.batch_size IS 'how many leases to delete in a transaction at most, 1 to 1000';
+COMMENT ON COLUMN lease_gc_policy.enabled IS 'false: the policy deletes nothing';
 COMMENT ON CONSTRAINT lease_gc_policy_pkey ON lease_gc_policy IS 'names are unique';
 COMMENT ON CONSTRAINT lease_gc_policy_namespace_check ON lease_gc_policy IS 'see lease_valid_namespace()';
 COMMENT ON CONSTRAINT lease_gc_policy_selector_check ON lease_gc_policy IS 'see lease_valid_selector()';
@@ -533,11 +535,11 @@ CREATE FUNCTION lease_gc(
 	OUT more boolean)
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_gc() IS
-'Deletes leases that have expired, as table lease_gc_policy says: of every policy at most batch_size, and at most 1000 or for 15 ms; and at most 1000 holdings that ended longer ago than lease.history_retention from lease_history. Each lease is looked at again when it is locked: what was renewed meanwhile stays. What somebody has locked, and what has finalizers, stays, too. Never waits.
+'Deletes leases that have expired, as table lease_gc_policy says: of every policy at most batch_size, and at most 1000 or for 15 ms; and at most 1000 holdings that ended longer ago than lease.history_retention from lease_history. Each lease is looked at again when it is locked: what was renewed meanwhile stays. What somebody has locked, what is kept back (not_before, lock delay) and what has finalizers stays, too. Never waits.
 By default these are identity leases of API servers (namespace kube-system, label apiserver.kubernetes.io/identity=kube-apiserver, or that of Kubernetes 1.26, k8s.io/component=kube-apiserver) whose renew_time + lease_duration_seconds is over, or that lack either, whoever holds them (Kubernetes, lease_expiration controller).
 For a schedule: SELECT cron.schedule(''lease-gc'', ''* * * * *'', ''SELECT lease_gc()''). The background worker does the same every lease.gc_interval.
 collected: how many leases were deleted. history_removed: how many holdings. more: there may be more to do; call again, in another transaction, or CALL lease_gc_all().
-Errors: 42501 without the privilege DELETE on table lease; 25006 read-only transaction or standby.';
+Errors: 42501 without the privilege DELETE on table lease; 25006 read-only transaction or standby; 40001 above READ COMMITTED, if somebody has changed one of the leases since the snapshot.';
 
 CREATE PROCEDURE lease_gc_all(
 	INOUT collected bigint DEFAULT NULL,

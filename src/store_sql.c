@@ -100,7 +100,7 @@ static const char *const statement_text[STATEMENTS] = {
 	" AND holder_identity OPERATOR(pg_catalog.=) $2 ORDER BY namespace, name",
 	[READ_METADATA] = "SELECT labels, finalizers FROM ONLY %s" BY_KEY,
 	[SCAN] = "SELECT namespace, name, labels, owner_references, finalizers, " ROW_COLUMNS " FROM ONLY %s",
-	[GC_POLICIES] = "SELECT namespace, selector, expired_for, batch_size FROM %s ORDER BY name",
+	[GC_POLICIES] = "SELECT namespace, selector, expired_for, batch_size FROM %s WHERE enabled ORDER BY name",
 	[DELETE_GC_POLICY] = "DELETE FROM %s WHERE name OPERATOR(pg_catalog.=) $1",
 	[INSERT_HISTORY] = "WITH known AS (SELECT held_until FROM %1$s" BY_KEY
 	" AND fencing_token OPERATOR(pg_catalog.=) $3)"

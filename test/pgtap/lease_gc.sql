@@ -78,8 +78,12 @@ INSERT INTO lease_gc_policy (name, selector, expired_for) VALUES ('1-late', 'app
 SELECT is(pg_temp.collected(), '2 0 f', 'three policies');
 SELECT is((SELECT names FROM pg_temp.names), 'four one', '... any of which is enough');
 
--- NULL counts as expired, however long the policy waits, as in Kubernetes
+UPDATE lease_gc_policy SET enabled = false;
 UPDATE lease SET renew_time = NULL WHERE name = 'one';
+SELECT is(pg_temp.collected(), '0 0 f', 'policies that are disabled collect nothing');
+UPDATE lease_gc_policy SET enabled = true;
+
+-- NULL counts as expired, however long the policy waits, as in Kubernetes
 SELECT is(pg_temp.collected(), '1 0 f', 'a lease without a time is not kept by expired_for');
 
 -- ---------- How many at once ----------
@@ -94,6 +98,21 @@ INSERT INTO lease_gc_policy (name, selector) VALUES ('many', '');
 INSERT INTO lease (name) SELECT 'l-' || i FROM generate_series(1, 1100) AS i;
 SELECT cmp_ok(collected, '<=', 1000::bigint, 'not more than a thousand') FROM lease_gc();
 SELECT ok(more OR NOT EXISTS (SELECT FROM lease), 'more, if there are') FROM lease_gc();
+
+-- What is kept does not stand in the way of what comes after it in the table.
+TRUNCATE lease;
+DELETE FROM lease_history;
+INSERT INTO lease (name, not_before) SELECT 'kept-' || i, clock_timestamp() + interval '1 h' FROM generate_series(1, 1001) AS i;
+INSERT INTO lease (name, finalizers) SELECT 'final-' || i, '{example.com/f}' FROM generate_series(1, 1001) AS i;
+INSERT INTO lease (name, holder_identity, lease_duration_seconds, renew_time, lock_delay_seconds)
+SELECT 'delayed-' || i, 'h', 1, clock_timestamp() - interval '1 min', 3600 FROM generate_series(1, 1001) AS i;
+INSERT INTO lease (name) VALUES ('last');
+SELECT is(pg_temp.collected(), '1 0 f', 'leases that are kept back or have finalizers hide no other');
+SELECT is(count(*), 3003::bigint, '... and stay') FROM lease;
+UPDATE lease SET renew_time = renew_time - interval '1 h' WHERE name IN ('delayed-1', 'delayed-2');
+SELECT is(pg_temp.collected(), '2 0 f', 'until the lock delay is over');
+TRUNCATE lease;
+DELETE FROM lease_history;
 
 -- ---------- The history ----------
 
@@ -131,6 +150,17 @@ GRANT DELETE ON lease TO lease_test_gc;
 SET LOCAL ROLE lease_test_gc;
 SELECT results_eq('SELECT collected FROM lease_gc()', ARRAY[1::bigint], 'with DELETE it is');
 RESET ROLE;
+
+-- with row-level security, the executor scans
+CREATE POLICY gc ON lease TO lease_test_gc USING (name LIKE 'seen-%');
+ALTER TABLE lease ENABLE ROW LEVEL SECURITY;
+INSERT INTO lease (name, finalizers) SELECT 'seen-' || i, '{example.com/f}' FROM generate_series(1, 2500) AS i;
+INSERT INTO lease (name) VALUES ('not-seen'), ('seen-last');
+SELECT FROM pg_temp.make('default', 'seen-valid', 'x', 3600, '0', NULL);
+SET LOCAL ROLE lease_test_gc;
+SELECT is(pg_temp.collected(), '1 0 f', 'row-level security: of those that he sees');
+RESET ROLE;
+SELECT is(count(*), 2502::bigint, '... not the others') FROM lease WHERE name <> 'seen-last';
 SET LOCAL transaction_read_only = on;
 SELECT throws_ok('SELECT lease_gc()', '25006', 'cannot execute lease_gc() in a read-only transaction', 'not in a read-only transaction');
 
