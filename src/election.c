@@ -358,30 +358,33 @@ lease_election_expire(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 }
 
 /*
- * Deletes the lease if its time ran out more than so many microseconds ago.
+ * Deletes the lease if the condition holds, before and after it is locked.
  * LEASE_EXPIRED stands for yes; else the reason why not.
  */
 LeaseStatus
-lease_election_collect(LeaseStore *store, const LeaseKey *key, int64 expired_for)
+lease_election_collect(LeaseStore *store, const LeaseKey *key,
+					   LeaseCondition condition, const void *arg)
 {
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		LeaseLockResult result;
-		LeaseRow	row;
+		LeaseFound	found = {.key = *key};
 
-		if (!lease_store_read(store, key, &row))
+		if (!lease_store_read(store, key, &found.row))
 			return LEASE_MISSING;
-		if (!lease_ttl_is_collectable(&row, expired_for, now))
+		lease_store_read_metadata(store, key, &found);
+		if (!condition(&found, now, arg))
 			return LEASE_HELD;
 
-		result = lease_store_lock(store, key, LockTupleExclusive, &row);
+		result = lease_store_lock(store, key, LockTupleExclusive, &found.row);
 		if (result == LEASE_LOCK_BUSY)
 			return LEASE_BUSY;
 		if (result == LEASE_LOCK_STALE)
 			continue;
 
-		if (!lease_ttl_is_collectable(&row, expired_for, GetCurrentTimestamp()))
+		lease_store_read_metadata(store, key, &found);
+		if (!condition(&found, GetCurrentTimestamp(), arg))
 			return LEASE_HELD;
 		lease_store_delete(store, key, LEASE_ON_COLLECTION);
 		return LEASE_EXPIRED;

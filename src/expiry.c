@@ -123,9 +123,10 @@ static bool
 visit(const LeaseFound *found, void *arg)
 {
 	TimestampTz since = *(TimestampTz *) arg;
+	TimestampTz expires_at = lease_ttl_expires_at(&found->row);
 
-	if (found->has_holder && found->runs_out_at >= since)
-		lease_expiry_add(&found->key, found->runs_out_at);
+	if (expires_at >= since)
+		lease_expiry_add(&found->key, expires_at);
 	return true;
 }
 

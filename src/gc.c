@@ -10,8 +10,8 @@
  * A pass first scans the table for candidates, without a lock and without an
  * index, for one on renew_time would cost every renewal.  Then it deletes them in
  * batches, so that none holds many locks, or any for long.  Each lease is looked
- * at again when it is locked, so that a renewal in between wins, and skipped when
- * somebody else has it locked.
+ * at again when it is locked, so that a renewal in between wins, or whatever else
+ * the policy asks for, and skipped when somebody else has it locked.
  */
 #include "postgres.h"
 
@@ -93,16 +93,23 @@ is_full(const LeaseGcPass *pass, const Policy *policy)
 	return policy->found == pass->limit;
 }
 
+/*
+ * Is the lease to be deleted, as the policy says?  A LeaseCondition.
+ */
 static bool
-applies(const LeaseGcPass *pass, const Policy *policy, const LeaseFound *found)
+applies(const LeaseFound *found, TimestampTz now, const void *arg)
 {
+	const Policy *policy = arg;
+
 	if (policy->terms.namespace != NULL &&
 		!lease_text_equal(policy->terms.namespace, found->key.namespace))
 		return false;
-	if (found->runs_out_at != LEASE_NO_TIME &&
-		lease_ttl_after(found->runs_out_at, policy->terms.expired_for) >= pass->now)
+
+	/* Kubernetes would only mark it as being deleted. */
+	if (found->has_finalizers)
 		return false;
-	return lease_selector_matches(policy->selector, found->labels);
+	return lease_ttl_is_collectable(&found->row, policy->terms.expired_for, now) &&
+		lease_selector_matches(policy->selector, found->labels);
 }
 
 static void
@@ -132,13 +139,9 @@ visit(const LeaseFound *found, void *arg)
 	LeaseGcPass *pass = arg;
 	bool		more = false;
 
-	/* Kubernetes would only mark it as being deleted. */
-	if (found->has_finalizers)
-		return true;
-
 	for (int i = 0; i < pass->count; i++)
 	{
-		if (applies(pass, &pass->policies[i], found))
+		if (applies(found, pass->now, &pass->policies[i]))
 		{
 			if (!is_full(pass, &pass->policies[i]))
 				remember(pass, &pass->policies[i], &found->key);
@@ -207,6 +210,20 @@ lease_gc_find(LeaseStore *store)
 }
 
 /*
+ * May there be more than was found?
+ */
+static bool
+is_any_full(const LeaseGcPass *pass)
+{
+	for (int i = 0; i < pass->count; i++)
+	{
+		if (is_full(pass, &pass->policies[i]))
+			return true;
+	}
+	return false;
+}
+
+/*
  * ---------- Deleting ----------
  */
 
@@ -248,7 +265,7 @@ lease_gc_batch(LeaseGcPass *pass, LeaseStore *store, bool *more)
 			}
 			CHECK_FOR_INTERRUPTS();
 			key = &policy->keys[policy->done++];
-			if (lease_election_collect(store, key, policy->terms.expired_for) == LEASE_EXPIRED)
+			if (lease_election_collect(store, key, applies, policy) == LEASE_EXPIRED)
 			{
 				lease_stat_count(LEASE_STAT_COLLECTED, key->namespace, 1);
 				collected++;
@@ -319,19 +336,48 @@ lease_gc(PG_FUNCTION_ARGS)
 	int64		start = lease_monotonic_now();
 	LeaseStore *store = lease_store_open(funcid, true);
 	LeaseGcPass *pass = find(store, MAX_BATCH_ROWS);
-	bool		more = false;
+	bool		more;
 	bool		more_history;
 	Datum		values[3];
 
 	values[0] = Int64GetDatum(lease_gc_batch(pass, store, &more));
 	lease_store_close(store);
-	for (int i = 0; i < pass->count; i++)
-		more = more || is_full(pass, &pass->policies[i]);
-
 	values[1] = Int64GetDatum(lease_gc_trim_history(relid, &more_history));
-	values[2] = BoolGetDatum(more || more_history);
+	values[2] = BoolGetDatum(more || is_any_full(pass) || more_history);
 	lease_stat_gc_run(lease_monotonic_now() - start);
 	return form_result(fcinfo, values);
+}
+
+/*
+ * A pass, of which each step is a transaction.  Returns how many leases it
+ * deleted; *more says whether to begin another.
+ */
+static int64
+collect_all(Oid funcid, bool *more)
+{
+	MemoryContext batch_context = AllocSetContextCreate(CurrentMemoryContext, "lease batch", ALLOCSET_DEFAULT_SIZES);
+	LeaseStore *store = lease_store_open(funcid, true);
+	LeaseGcPass *pass = lease_gc_find(store);
+	int64		collected = 0;
+	bool		more_found = true;
+
+	lease_store_close(store);
+	SPI_commit();
+	while (more_found)
+	{
+		MemoryContext old = MemoryContextSwitchTo(batch_context);
+
+		store = lease_store_open(funcid, true);
+		collected += lease_gc_batch(pass, store, &more_found);
+		lease_store_close(store);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(batch_context);
+		SPI_commit();
+	}
+
+	/* What could not be deleted would be found again for ever. */
+	*more = is_any_full(pass) && collected > 0;
+	return collected;
 }
 
 /*
@@ -344,27 +390,24 @@ lease_gc_all(PG_FUNCTION_ARGS)
 	CallContext *context = castNode(CallContext, fcinfo->context);
 	Oid			relid = find_table(funcid, "lease_gc_all()");
 	int64		start = lease_monotonic_now();
-	LeaseGcPass *pass;
-	LeaseStore *store;
+	MemoryContext pass_context;
+	MemoryContext old;
 	int64		collected = 0;
 	int64		removed = 0;
-	bool		more;
-	bool		more_history = true;
+	bool		more = true;
 	Datum		values[2];
 
 	SPI_connect_ext(context->atomic ? 0 : SPI_OPT_NONATOMIC);
-	store = lease_store_open(funcid, true);
-	pass = lease_gc_find(store);
-	lease_store_close(store);
-	do
+	pass_context = AllocSetContextCreate(CurrentMemoryContext, "lease collection", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(pass_context);
+	while (more)
 	{
-		SPI_commit();
-		store = lease_store_open(funcid, true);
-		collected += lease_gc_batch(pass, store, &more);
-		lease_store_close(store);
-		if (more_history)
-			removed += lease_gc_trim_history(relid, &more_history);
-	} while (more || more_history);
+		collected += collect_all(funcid, &more);
+		MemoryContextReset(pass_context);
+	}
+	for (more = true; more; SPI_commit())
+		removed += lease_gc_trim_history(relid, &more);
+	MemoryContextSwitchTo(old);
 	SPI_finish();
 	lease_stat_gc_run(lease_monotonic_now() - start);
 

@@ -234,12 +234,14 @@ typedef struct LeaseApiReply
 /* A lease that a scan of the table has found. */
 typedef struct LeaseFound
 {
-	LeaseKey	key;			/* to be copied */
-	TimestampTz runs_out_at;	/* LEASE_NO_TIME: it has no time */
-	bool		has_holder;
+	LeaseKey	key;			/* to be copied, as all the rest */
+	LeaseRow	row;
 	Jsonb	   *labels;			/* or NULL */
 	bool		has_finalizers;
 } LeaseFound;
+
+/* Is it one that the caller is looking for? */
+typedef bool (*LeaseCondition) (const LeaseFound *found, TimestampTz now, const void *arg);
 
 /* Returns false to end the scan. */
 typedef bool (*LeaseVisitor) (const LeaseFound *found, void *arg);
@@ -322,7 +324,8 @@ extern LeaseStatus lease_election_handover(LeaseStore *store, const LeaseKey *ke
 										   text *holder, int64 token,
 										   text *successor, int64 reserve,
 										   LeaseRow *row);
-extern LeaseStatus lease_election_collect(LeaseStore *store, const LeaseKey *key, int64 expired_for);
+extern LeaseStatus lease_election_collect(LeaseStore *store, const LeaseKey *key,
+										  LeaseCondition condition, const void *arg);
 extern LeaseStatus lease_election_expire(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
 extern LeaseStatus lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
 											const LeaseHeartbeat *beat,
@@ -366,6 +369,7 @@ extern int64 lease_store_issue_token(LeaseStore *store, int64 floor);
 extern bool lease_store_has_namespace(LeaseStore *store, text *namespace);
 extern int	lease_store_keys_of_holder(LeaseStore *store, text *namespace,
 									   text *holder, LeaseKey **keys);
+extern void lease_store_read_metadata(LeaseStore *store, const LeaseKey *key, LeaseFound *found);
 extern void lease_store_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg);
 extern bool lease_store_record_expiry(LeaseStore *store, const LeaseKey *key, TimestampTz expired_at);
 extern void lease_store_delete_gc_policy(Oid relid, text *name);

@@ -36,6 +36,7 @@
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -320,6 +321,17 @@ lease_row_set(LeaseRow *row, const Datum *values, const bool *nulls)
 }
 
 /*
+ * Sets labels and finalizers likewise.
+ */
+void
+lease_metadata_set(LeaseFound *found, const Datum *values, const bool *nulls)
+{
+	found->labels = nulls[COL_LABELS] ? NULL : DatumGetJsonbP(values[COL_LABELS]);
+	found->has_finalizers = !nulls[COL_FINALIZERS] &&
+		ARR_NDIM(DatumGetArrayTypeP(values[COL_FINALIZERS])) > 0;
+}
+
+/*
  * Reads the newest committed version of a lease, or this transaction's own,
  * without a lock.  False if there is none.
  */
@@ -534,6 +546,19 @@ lease_store_keys_of_holder(LeaseStore *store, text *namespace, text *holder,
 						   LeaseKey **keys)
 {
 	return lease_sql_keys_of_holder(store, namespace, holder, keys);
+}
+
+/*
+ * Sets labels and finalizers to those of the version read last; of one that is
+ * locked, they are current.
+ */
+void
+lease_store_read_metadata(LeaseStore *store, const LeaseKey *key, LeaseFound *found)
+{
+	if (store->probe)
+		lease_heap_read_metadata(store, found);
+	else
+		lease_sql_read_metadata(store, key, found);
 }
 
 /*

@@ -74,6 +74,7 @@ struct LeaseStore
 typedef bool (*LeaseInsert) (LeaseStore *store, const LeaseKey *key, void *arg);
 
 extern void lease_row_set(LeaseRow *row, const Datum *values, const bool *nulls);
+extern void lease_metadata_set(LeaseFound *found, const Datum *values, const bool *nulls);
 extern LeaseLockResult lease_store_insert_by(LeaseStore *store, const LeaseKey *key,
 											 LeaseInsert insert, void *arg);
 
@@ -86,6 +87,7 @@ extern LeaseLockResult lease_heap_lock(LeaseStore *store, LockTupleMode mode,
 extern void lease_heap_renew(LeaseStore *store, const LeaseRow *row);
 extern bool lease_heap_in_progress(LeaseStore *store, const LeaseKey *key);
 extern void lease_heap_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg);
+extern void lease_heap_read_metadata(LeaseStore *store, LeaseFound *found);
 extern void lease_heap_missing_metadata(LeaseStore *store, Jsonb *labels,
 										bool *labels_missing, bool *owner_missing);
 
@@ -107,6 +109,7 @@ extern bool lease_sql_is_owned_by(LeaseStore *store, const LeaseKey *key, Jsonb 
 extern bool lease_sql_has_namespace(LeaseStore *store, text *namespace);
 extern int	lease_sql_keys_of_holder(LeaseStore *store, text *namespace, text *holder,
 									 LeaseKey **keys);
+extern void lease_sql_read_metadata(LeaseStore *store, const LeaseKey *key, LeaseFound *found);
 extern void lease_sql_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg);
 extern void lease_sql_delete_gc_policy(const char *schema, text *name);
 extern int	lease_sql_gc_policies(const char *schema, LeaseGcPolicy **policies);

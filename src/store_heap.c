@@ -15,7 +15,6 @@
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "executor/executor.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
@@ -257,6 +256,51 @@ lease_heap_missing_metadata(LeaseStore *store, Jsonb *labels,
 	}
 }
 
+static void
+fill_metadata(LeaseStore *store, TupleTableSlot *slot, LeaseFound *found)
+{
+	Datum		values[LEASE_COLUMNS];
+	bool		nulls[LEASE_COLUMNS];
+
+	values[COL_LABELS] = slot_getattr(slot, store->table->attnum[COL_LABELS], &nulls[COL_LABELS]);
+	values[COL_FINALIZERS] = slot_getattr(slot, store->table->attnum[COL_FINALIZERS], &nulls[COL_FINALIZERS]);
+	lease_metadata_set(found, values, nulls);
+}
+
+/*
+ * Those of the version read last.
+ */
+void
+lease_heap_read_metadata(LeaseStore *store, LeaseFound *found)
+{
+	fill_metadata(store, store->read, found);
+}
+
+static TimestampTz
+runs_out_at(LeaseStore *store, TupleTableSlot *slot)
+{
+	bool		no_time;
+	bool		no_duration;
+	Datum		renew_time = slot_getattr(slot, store->table->attnum[COL_RENEW_TIME], &no_time);
+	Datum		duration = slot_getattr(slot, store->table->attnum[COL_LEASE_DURATION_SECONDS], &no_duration);
+
+	return lease_ttl_runs_out_at(no_time ? LEASE_NO_TIME : DatumGetTimestampTz(renew_time),
+								 no_duration ? LEASE_NO_DURATION : DatumGetInt32(duration));
+}
+
+static bool
+visit_slot(LeaseStore *store, TupleTableSlot *slot, LeaseVisitor visit, void *arg)
+{
+	LeaseFound	found;
+	bool		isnull;
+
+	found.key.namespace = DatumGetTextPP(slot_getattr(slot, store->table->attnum[COL_NAMESPACE], &isnull));
+	found.key.name = DatumGetTextPP(slot_getattr(slot, store->table->attnum[COL_NAME], &isnull));
+	fill_row(store, slot, &found.row);
+	fill_metadata(store, slot, &found);
+	return visit(&found, arg);
+}
+
 /*
  * Visits the leases whose time runs out before this.  Most rows do not match, so
  * of each only the time is looked at first.
@@ -264,40 +308,26 @@ lease_heap_missing_metadata(LeaseStore *store, Jsonb *labels,
 void
 lease_heap_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg)
 {
-	const AttrNumber *attnum = store->table->attnum;
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TableScanDesc scan = table_beginscan(store->rel, snapshot, 0, NULL);
 	TupleTableSlot *slot = store->read;
+	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "lease found", ALLOCSET_SMALL_SIZES);
 	bool		more = true;
 
 	forget(store);
 	while (more && table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
-		LeaseFound	found;
-		bool		isnull[4];
-		Datum		renew_time = slot_getattr(slot, attnum[COL_RENEW_TIME], &isnull[0]);
-		Datum		duration = slot_getattr(slot, attnum[COL_LEASE_DURATION_SECONDS], &isnull[1]);
-		Datum		labels;
-		Datum		finalizers;
-		Datum		holder;
+		MemoryContext old;
 
-		found.runs_out_at =
-			lease_ttl_runs_out_at(isnull[0] ? LEASE_NO_TIME : DatumGetTimestampTz(renew_time),
-								  isnull[1] ? LEASE_NO_DURATION : DatumGetInt32(duration));
-		if (found.runs_out_at >= before)
+		if (runs_out_at(store, slot) >= before)
 			continue;
-
-		found.key.namespace = DatumGetTextPP(slot_getattr(slot, attnum[COL_NAMESPACE], &isnull[0]));
-		found.key.name = DatumGetTextPP(slot_getattr(slot, attnum[COL_NAME], &isnull[1]));
-		labels = slot_getattr(slot, attnum[COL_LABELS], &isnull[2]);
-		found.labels = isnull[2] ? NULL : DatumGetJsonbP(labels);
-		finalizers = slot_getattr(slot, attnum[COL_FINALIZERS], &isnull[3]);
-		found.has_finalizers = !isnull[3] && ARR_NDIM(DatumGetArrayTypeP(finalizers)) > 0;
-		holder = slot_getattr(slot, attnum[COL_HOLDER_IDENTITY], &isnull[0]);
-		found.has_holder = !isnull[0] && VARSIZE_ANY_EXHDR(DatumGetPointer(holder)) > 0;
-		more = visit(&found, arg);
+		old = MemoryContextSwitchTo(row_context);
+		more = visit_slot(store, slot, visit, arg);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(row_context);
 	}
 	ExecClearTuple(slot);
 	table_endscan(scan);
 	UnregisterSnapshot(snapshot);
+	MemoryContextDelete(row_context);
 }

@@ -12,7 +12,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -22,13 +21,17 @@
 
 #define BY_KEY " WHERE namespace OPERATOR(pg_catalog.=) $1 AND name OPERATOR(pg_catalog.=) $2"
 /* in the order of LeaseColumn */
-#define ROW "SELECT holder_identity, lease_duration_seconds, acquire_time, renew_time," \
+#define ROW_COLUMNS "holder_identity, lease_duration_seconds, acquire_time, renew_time," \
 	" lease_transitions, lock_delay_seconds, not_before, reserved_for," \
-	" fencing_token, resource_version FROM ONLY %s"
+	" fencing_token, resource_version"
+#define ROW "SELECT " ROW_COLUMNS " FROM ONLY %s"
 
 /* as lease_ttl_next_resource_version() counts */
 #define NOW_AS_VERSION "CAST(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())" \
 	" OPERATOR(pg_catalog.*) 1000000 AS pg_catalog.int8)"
+
+/* How many rows of a scan are in memory at once */
+#define SCAN_FETCH 1000
 
 typedef enum Statement
 {
@@ -46,6 +49,7 @@ typedef enum Statement
 	DELETE,
 	HAS_NAMESPACE,
 	KEYS_OF_HOLDER,
+	READ_METADATA,
 	SCAN,
 	GC_POLICIES,
 	DELETE_GC_POLICY,
@@ -94,8 +98,8 @@ static const char *const statement_text[STATEMENTS] = {
 	[KEYS_OF_HOLDER] = "SELECT namespace, name FROM ONLY %s"
 	" WHERE namespace OPERATOR(pg_catalog.=) $1"
 	" AND holder_identity OPERATOR(pg_catalog.=) $2 ORDER BY namespace, name",
-	[SCAN] = "SELECT namespace, name, renew_time, lease_duration_seconds, labels, finalizers,"
-	" holder_identity FROM ONLY %s",
+	[READ_METADATA] = "SELECT labels, finalizers FROM ONLY %s" BY_KEY,
+	[SCAN] = "SELECT namespace, name, labels, owner_references, finalizers, " ROW_COLUMNS " FROM ONLY %s",
 	[GC_POLICIES] = "SELECT namespace, selector, expired_for, batch_size FROM %s ORDER BY name",
 	[DELETE_GC_POLICY] = "DELETE FROM %s WHERE name OPERATOR(pg_catalog.=) $1",
 	[INSERT_HISTORY] = "WITH known AS (SELECT held_until FROM %1$s" BY_KEY
@@ -198,6 +202,7 @@ static const int parameter_count[STATEMENTS] = {
 	[DELETE] = 2,
 	[HAS_NAMESPACE] = 1,
 	[KEYS_OF_HOLDER] = 2,
+	[READ_METADATA] = 2,
 	[SCAN] = 0,
 	[GC_POLICIES] = 0,
 	[DELETE_GC_POLICY] = 1,
@@ -607,21 +612,32 @@ lease_sql_add_metadata(LeaseStore *store, const LeaseKey *key, const LeaseMetada
 }
 
 /*
- * Runs a query of which only matters whether it finds something, by the newest
- * committed state.
+ * Runs a query by the newest committed state.  Its rows, as many as limit or all
+ * if that is 0, are in SPI_tuptable until SPI_finish().
  */
-static bool
-exists(const char *schema, Statement statement, Datum *values)
+static void
+select_newest(const char *schema, Statement statement, Datum *values, int64 limit)
 {
 	SPIPlanPtr	plan = connect_and_plan(schema, statement);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	int			result = SPI_execute_snapshot(plan, values, NULL, snapshot,
-											  InvalidSnapshot, true, false, 1);
-	bool		found = SPI_processed > 0;
+											  InvalidSnapshot, true, false, limit);
 
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
 	UnregisterSnapshot(snapshot);
+}
+
+/*
+ * Runs a query of which only matters whether it finds something.
+ */
+static bool
+exists(const char *schema, Statement statement, Datum *values)
+{
+	bool		found;
+
+	select_newest(schema, statement, values, 1);
+	found = SPI_processed > 0;
 	SPI_finish();
 	return found;
 }
@@ -650,16 +666,10 @@ static int
 select_keys(LeaseStore *store, Statement statement, Datum *values, LeaseKey **keys)
 {
 	MemoryContext context = CurrentMemoryContext;
-	SPIPlanPtr	plan = connect_and_plan(NameStr(store->table->schema), statement);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	int			result = SPI_execute_snapshot(plan, values, NULL, snapshot,
-											  InvalidSnapshot, true, false, 0);
 	MemoryContext old;
 	int			count;
 
-	if (result != SPI_OK_SELECT)
-		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
-
+	select_newest(NameStr(store->table->schema), statement, values, 0);
 	count = SPI_processed;
 	old = MemoryContextSwitchTo(context);
 	*keys = palloc(Max(count, 1) * sizeof(LeaseKey));
@@ -674,7 +684,6 @@ select_keys(LeaseStore *store, Statement statement, Datum *values, LeaseKey **ke
 														  2, &isnull));
 	}
 	MemoryContextSwitchTo(old);
-	UnregisterSnapshot(snapshot);
 	SPI_finish();
 	return count;
 }
@@ -688,20 +697,59 @@ lease_sql_keys_of_holder(LeaseStore *store, text *namespace, text *holder, Lease
 }
 
 /*
- * Runs a query without parameters by the newest committed state.  Its rows are
- * in SPI_tuptable until SPI_finish().
+ * Labels and finalizers of a lease that was there.
  */
-static void
-select_all(const char *schema, Statement statement)
+void
+lease_sql_read_metadata(LeaseStore *store, const LeaseKey *key, LeaseFound *found)
 {
-	SPIPlanPtr	plan = connect_and_plan(schema, statement);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	int			result = SPI_execute_snapshot(plan, NULL, NULL, snapshot,
-											  InvalidSnapshot, true, false, 0);
+	MemoryContext context = CurrentMemoryContext;
+	Datum		parameters[] = {PointerGetDatum(key->namespace), PointerGetDatum(key->name)};
+	Datum		values[LEASE_COLUMNS];
+	bool		nulls[LEASE_COLUMNS];
 
-	if (result != SPI_OK_SELECT)
-		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
-	UnregisterSnapshot(snapshot);
+	select_newest(NameStr(store->table->schema), READ_METADATA, parameters, 1);
+	if (SPI_processed > 0)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		HeapTuple	tuple = heap_copytuple(SPI_tuptable->vals[0]);
+
+		values[COL_LABELS] = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 1, &nulls[COL_LABELS]);
+		values[COL_FINALIZERS] = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &nulls[COL_FINALIZERS]);
+		lease_metadata_set(found, values, nulls);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+}
+
+static Portal
+open_scan(LeaseStore *store)
+{
+	SPIPlanPtr	plan = connect_and_plan(NameStr(store->table->schema), SCAN);
+	Portal		portal;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
+	PopActiveSnapshot();
+	if (portal == NULL)
+		elog(ERROR, "could not open a cursor: %s", SPI_result_code_string(SPI_result));
+	return portal;
+}
+
+static bool
+visit_tuple(HeapTuple tuple, TupleDesc desc, TimestampTz before, LeaseVisitor visit, void *arg)
+{
+	Datum		values[LEASE_COLUMNS];
+	bool		nulls[LEASE_COLUMNS];
+	LeaseFound	found;
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+	lease_row_set(&found.row, values, nulls);
+	if (lease_ttl_runs_out_at(found.row.renew_time, found.row.lease_duration_seconds) >= before)
+		return true;
+	found.key.namespace = DatumGetTextPP(values[COL_NAMESPACE]);
+	found.key.name = DatumGetTextPP(values[COL_NAME]);
+	lease_metadata_set(&found, values, nulls);
+	return visit(&found, arg);
 }
 
 /*
@@ -710,28 +758,24 @@ select_all(const char *schema, Statement statement)
 void
 lease_sql_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg)
 {
+	Portal		portal = open_scan(store);
+	MemoryContext rows_context = AllocSetContextCreate(CurrentMemoryContext, "lease found", ALLOCSET_DEFAULT_SIZES);
 	bool		more = true;
 
-	select_all(NameStr(store->table->schema), SCAN);
-	for (uint64 i = 0; more && i < SPI_processed; i++)
+	while (more)
 	{
-		Datum		values[7];
-		bool		nulls[7];
-		LeaseFound	found;
+		MemoryContext old;
 
-		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, values, nulls);
-		found.runs_out_at =
-			lease_ttl_runs_out_at(nulls[2] ? LEASE_NO_TIME : DatumGetTimestampTz(values[2]),
-								  nulls[3] ? LEASE_NO_DURATION : DatumGetInt32(values[3]));
-		if (found.runs_out_at >= before)
-			continue;
-		found.key.namespace = DatumGetTextPP(values[0]);
-		found.key.name = DatumGetTextPP(values[1]);
-		found.labels = nulls[4] ? NULL : DatumGetJsonbP(values[4]);
-		found.has_finalizers = !nulls[5] && ARR_NDIM(DatumGetArrayTypeP(values[5])) > 0;
-		found.has_holder = !nulls[6] && VARSIZE_ANY_EXHDR(DatumGetTextPP(values[6])) > 0;
-		more = visit(&found, arg);
+		SPI_cursor_fetch(portal, true, SCAN_FETCH);
+		more = SPI_processed > 0;
+		old = MemoryContextSwitchTo(rows_context);
+		for (uint64 i = 0; more && i < SPI_processed; i++)
+			more = visit_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, before, visit, arg);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(rows_context);
+		SPI_freetuptable(SPI_tuptable);
 	}
+	SPI_cursor_close(portal);
 	SPI_finish();
 }
 
@@ -741,7 +785,7 @@ lease_sql_gc_policies(const char *schema, LeaseGcPolicy **policies)
 	MemoryContext context = CurrentMemoryContext;
 	int			count;
 
-	select_all(schema, GC_POLICIES);
+	select_newest(schema, GC_POLICIES, NULL, 0);
 	count = SPI_processed;
 	*policies = MemoryContextAllocZero(context, Max(count, 1) * sizeof(LeaseGcPolicy));
 	for (int i = 0; i < count; i++)

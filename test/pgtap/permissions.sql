@@ -143,7 +143,8 @@ SELECT pg_temp.untouched('true', 'by somebody without grants');
 -- To look, not touch
 -- ---------------------------------------------------------------------------
 CREATE ROLE lease_reader;
-GRANT SELECT ON lease, lease_history, lease_status, lease_holdings, lease_stat, lease_stat_database, lease_lockers, lease_warnings, kubectl_get_leases TO lease_reader;
+GRANT SELECT ON lease, lease_history, lease_status, lease_holdings, kubectl_get_leases TO lease_reader;
+GRANT SELECT ON lease_stat, lease_stat_database, lease_warnings, lease_lockers TO lease_reader;
 GRANT SELECT ON lease_node, lease_nodes, kubectl_get_nodes, lease_apiservers, lease_apiserver_count TO lease_reader;
 
 SELECT pg_temp.hears_all('lease_reader', 'changing');
