@@ -542,12 +542,14 @@ collected: how many leases were deleted. history_removed: how many holdings. mor
 Errors: 42501 without the privilege DELETE on table lease; 25006 read-only transaction or standby; 40001 above READ COMMITTED, if somebody has changed one of the leases since the snapshot.';
 
 CREATE PROCEDURE lease_gc_all(
+	pause double precision DEFAULT 9,
 	INOUT collected bigint DEFAULT NULL,
 	INOUT history_removed bigint DEFAULT NULL)
 LANGUAGE C AS 'MODULE_PATHNAME';
-COMMENT ON PROCEDURE lease_gc_all(bigint, bigint) IS
-'Deletes all that lease_gc() would delete if it was called until there is nothing more, in batches of which each is a transaction. To be called on its own, outside a transaction block; the arguments are for the results.
-Errors: as lease_gc(); 2D000 in a transaction block.';
+COMMENT ON PROCEDURE lease_gc_all(double precision, bigint, bigint) IS
+'Deletes all that lease_gc() would delete if it was called until there is nothing more, in batches of which each is a transaction. To be called on its own, outside a transaction block.
+pause: after each batch, nothing is done for so many times as long as it took, and no lock is held, so that others can work; 0: as fast as possible. The results are those of lease_gc().
+Errors: as lease_gc(); 22023 pause not from 0 to 1000; 2D000 in a transaction block.';
 
 -- ---------------------------------------------------------------------------
 -- Kubernetes: names and words

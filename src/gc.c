@@ -23,12 +23,14 @@
 #include "miscadmin.h"
 #include "parser/parse_relation.h"
 #include "portability/instr_time.h"
+#include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "lease.h"
 #include "compat.h"
@@ -44,6 +46,9 @@ PG_FUNCTION_INFO_V1(lease_valid_selector);
 /* What a batch takes at most; a policy may ask for less. */
 #define MAX_BATCH_ROWS 1000
 #define MAX_BATCH_MS 15.0
+
+/* A step of lease_gc_all() is followed by a pause up to so many times as long. */
+#define MAX_PAUSE 1000
 
 /* How many candidates of a policy a scan remembers */
 #define MAX_FOUND 100000
@@ -348,31 +353,73 @@ lease_gc(PG_FUNCTION_ARGS)
 	return form_result(fcinfo, values);
 }
 
+static double
+arg_pause(FunctionCallInfo fcinfo, int n)
+{
+	double		pause = PG_ARGISNULL(n) ? -1 : PG_GETARG_FLOAT8(n);
+
+	if (!(pause >= 0 && pause <= MAX_PAUSE))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid pause"),
+				 errdetail("It is a factor from 0 to %d.", MAX_PAUSE)));
+	return pause;
+}
+
+/*
+ * Ends a step of lease_gc_all(): commits, and leaves the machine to others for
+ * some time, in which nothing is held.
+ */
+static void
+end_step(int64 deleted, int64 start, double pause)
+{
+	int64		end;
+	int64		until;
+
+	SPI_commit();
+	end = lease_monotonic_now();
+	until = end + (int64) ((end - start) * pause);
+	ereport(DEBUG1,
+			(errmsg_internal("deleted " INT64_FORMAT " rows in " INT64_FORMAT " us", deleted, end - start)));
+
+	for (int64 left = until - end; left > 0; left = until - lease_monotonic_now())
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 (left + 999) / 1000, WAIT_EVENT_PG_SLEEP);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 /*
  * A pass, of which each step is a transaction.  Returns how many leases it
  * deleted; *more says whether to begin another.
  */
 static int64
-collect_all(Oid funcid, bool *more)
+collect_all(Oid funcid, double pause, bool *more)
 {
 	MemoryContext batch_context = AllocSetContextCreate(CurrentMemoryContext, "lease batch", ALLOCSET_DEFAULT_SIZES);
+	int64		start = lease_monotonic_now();
 	LeaseStore *store = lease_store_open(funcid, true);
 	LeaseGcPass *pass = lease_gc_find(store);
 	int64		collected = 0;
 	bool		more_found = true;
 
 	lease_store_close(store);
-	SPI_commit();
+	end_step(0, start, pause);
 	while (more_found)
 	{
 		MemoryContext old = MemoryContextSwitchTo(batch_context);
+		int64		deleted;
 
+		start = lease_monotonic_now();
 		store = lease_store_open(funcid, true);
-		collected += lease_gc_batch(pass, store, &more_found);
+		deleted = lease_gc_batch(pass, store, &more_found);
 		lease_store_close(store);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(batch_context);
-		SPI_commit();
+		collected += deleted;
+		end_step(deleted, start, more_found ? pause : 0);
 	}
 
 	/* What could not be deleted would be found again for ever. */
@@ -389,6 +436,7 @@ lease_gc_all(PG_FUNCTION_ARGS)
 	Oid			funcid = fcinfo->flinfo->fn_oid;
 	CallContext *context = castNode(CallContext, fcinfo->context);
 	Oid			relid = find_table(funcid, "lease_gc_all()");
+	double		pause = arg_pause(fcinfo, 0);
 	int64		start = lease_monotonic_now();
 	MemoryContext pass_context;
 	MemoryContext old;
@@ -402,11 +450,17 @@ lease_gc_all(PG_FUNCTION_ARGS)
 	old = MemoryContextSwitchTo(pass_context);
 	while (more)
 	{
-		collected += collect_all(funcid, &more);
+		collected += collect_all(funcid, pause, &more);
 		MemoryContextReset(pass_context);
 	}
-	for (more = true; more; SPI_commit())
-		removed += lease_gc_trim_history(relid, &more);
+	for (more = true; more;)
+	{
+		int64		step_start = lease_monotonic_now();
+		int64		deleted = lease_gc_trim_history(relid, &more);
+
+		removed += deleted;
+		end_step(deleted, step_start, more ? pause : 0);
+	}
 	MemoryContextSwitchTo(old);
 	SPI_finish();
 	lease_stat_gc_run(lease_monotonic_now() - start);
