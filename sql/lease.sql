@@ -375,6 +375,15 @@ LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_expires_at(text, timestamptz, integer, bigint) IS
 'The moment at which a lease with these values stops being valid, or NULL when nobody holds it. The one rule of validity, also used by lease_acquire(): valid while lease_clock() is earlier. What was renewed before the server recovered, or before its wall clock was set, counts as renewed then; so does a renew_time in the future if resource_version, which has the time of the last change, is as well.';
 
+CREATE FUNCTION lease_not_before(
+	not_before timestamptz,
+	renew_time timestamptz,
+	resource_version bigint)
+RETURNS timestamptz
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_not_before(timestamptz, timestamptz, bigint) IS
+'Until when a lease with these values is kept back by a minimum hold or a handover: not_before, unless the wall clock was set back since; then what was left of it counts from that moment. NULL when it is not kept back.';
+
 CREATE FUNCTION lease_clock(
 	OUT now timestamptz,
 	OUT counts_from timestamptz,
@@ -474,7 +483,7 @@ LEFT JOIN (SELECT namespace, name, count(*) AS waiting FROM lease_waiters() GROU
 CROSS JOIN lease_clock() c
 CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds, l.resource_version) AS expires_at) e
 CROSS JOIN LATERAL (SELECT CASE WHEN e.expires_at > c.now THEN NULL ELSE
-	greatest(l.not_before, e.expires_at + make_interval(secs => l.lock_delay_seconds), c.grants_from) END AS available_at) a;
+	greatest(lease_not_before(l.not_before, l.renew_time, l.resource_version), e.expires_at + make_interval(secs => l.lock_delay_seconds), c.grants_from) END AS available_at) a;
 
 COMMENT ON VIEW lease_status IS
 'who holds what, since when and until when, by the same rule of validity as lease_acquire()';
