@@ -758,6 +758,7 @@ RETURNS text
 LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_node_status(timestamptz, text, timestamptz, timestamptz) IS
 'The status of a node by the rule of Kubernetes'' node lifecycle controller: Unknown if nothing was heard of it for longer than lease.node_monitor_grace_period, or if it was never heard of and created longer ago than lease.node_startup_grace_period; else what its condition Ready says: Ready (also if it posted none), NotReady or Unknown; NotReady if it was never heard of but is new.
+What was last heard before the server recovered, or before its wall clock was set, counts as heard then (lease_clock()).
 ready: the condition''s status, NULL if none was posted. last_heartbeat: the greater of the lease''s renew_time and the condition''s lastHeartbeatTime.';
 
 CREATE FUNCTION lease_node_status_since(
@@ -774,9 +775,9 @@ COMMENT ON FUNCTION lease_node_status_since(timestamptz, text, timestamptz, time
 
 CREATE VIEW lease_nodes WITH (security_invoker = true) AS
 SELECT coalesce(n.name, l.name) AS name,
-	   lease_node_status(k.created, p.ready, k.counts_as_heard, c.now) AS status,
+	   lease_node_status(k.created, p.ready, k.last_heartbeat, c.now) AS status,
 	   k.last_heartbeat,
-	   lease_node_status_since(k.created, p.ready, k.counts_as_heard, p.since, least(l.held_since, l.renew_time), c.now) AS since,
+	   lease_node_status_since(k.created, p.ready, k.last_heartbeat, p.since, least(l.held_since, l.renew_time), c.now) AS since,
 	   n.unschedulable IS NOT TRUE AS schedulable,
 	   n.name IS NOT NULL AS registered,
 	   p.ready AS posted_ready,
@@ -788,8 +789,7 @@ FULL JOIN (SELECT * FROM lease WHERE namespace = 'kube-node-lease') l ON l.name 
 CROSS JOIN lease_clock() c
 LEFT JOIN LATERAL lease_node_posted(n.status) p ON true
 CROSS JOIN LATERAL (SELECT coalesce(n.creation_timestamp, l.creation_timestamp) AS created,
-	greatest(l.renew_time, p.last_heartbeat) AS last_heartbeat,
-	CASE WHEN coalesce(l.renew_time, p.last_heartbeat) IS NOT NULL THEN greatest(l.renew_time, p.last_heartbeat, c.counts_from) END AS counts_as_heard) k;
+	greatest(l.renew_time, p.last_heartbeat) AS last_heartbeat) k;
 
 COMMENT ON VIEW lease_nodes IS
 'which nodes are alive: one row for each registered node and each lease in kube-node-lease, by the rule of lease_node_status()';
