@@ -80,8 +80,7 @@ $second->stop;
 
 my $waiting = q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%unknown%'};
 my $client = Psql->new($first);
-$client->do('\set VERBOSITY verbose');
-$client->send(q{SELECT status FROM lease_acquire('unknown', 'a', '1 h')});
+$client->send("\\set VERBOSITY verbose\n" . q{SELECT status FROM lease_acquire('unknown', 'a', '1 h')});
 until_true($first, $waiting, 'an acquisition waits for the standby');
 is(query($first, q{SELECT coalesce(lease_holder('unknown'), 'nobody')}), 'nobody', 'others do not see it yet');
 is(query($first, q{SELECT status FROM lease_acquire('unknown', 'b')}), 'busy', 'and cannot tell');
