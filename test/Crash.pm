@@ -1,4 +1,4 @@
-# Crashes of a server.
+# A crash of the whole server.
 
 package Crash;
 
@@ -8,7 +8,7 @@ use warnings;
 use Exporter 'import';
 use PostgreSQL::Test::Utils;
 
-our @EXPORT_OK = qw(wait_until kill_postmaster kill_postmaster_and_restart);
+our @EXPORT_OK = qw(kill_postmaster_and_restart);
 
 sub wait_until
 {
@@ -23,21 +23,13 @@ sub wait_until
 }
 
 # As long as any of the old processes is there, no new one starts.
-sub kill_postmaster
+sub kill_postmaster_and_restart
 {
 	my ($node) = @_;
 	my ($pid) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
 
 	$node->kill9;
 	wait_until("postmaster $pid to be gone", sub { !kill(0, $pid) });
-	return;
-}
-
-sub kill_postmaster_and_restart
-{
-	my ($node) = @_;
-
-	kill_postmaster($node);
 	wait_until('the server to start again', sub { $node->start(fail_ok => 1) });
 	return;
 }
