@@ -48,8 +48,9 @@ sub call
 	return $status;
 }
 
-# What the standby knows: a has these.
-is(call('acquire', $_, 'a'), 'acquired', "a acquires $_") foreach 'renewed', 'taken';
+# What the standby knows: a has these, and has handed over another to b.
+is(call('acquire', $_, 'a'), 'acquired', "a acquires $_") foreach 'renewed', 'taken', 'back', 'handed-over';
+is($session->do(q{SELECT status FROM lease_handover('handed-over', 'a', 'b', reserve => '1 h')}), 'handed_over', 'a hands over to b');
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('flush'));
 $standby->append_conf('postgresql.conf', "primary_conninfo = ''\n");
 $standby->reload;
@@ -57,10 +58,12 @@ $standby->poll_query_until('postgres', 'SELECT count(*) = 0 FROM pg_stat_wal_rec
   or die 'the standby still receives';
 
 # What it does not.
-is(call('release', 'taken', 'a'), 'released', 'a releases taken');
-is(call('acquire', $_, 'b'), 'acquired', "b acquires $_") foreach 'taken', 'new';
+is(call('release', $_, 'a'), 'released', "a releases $_") foreach 'taken', 'back';
+is(call('acquire', $_, 'b'), 'acquired', "b acquires $_") foreach 'taken', 'back', 'new', 'handed-over';
+is(call('release', 'handed-over', 'b'), 'released', 'b releases handed-over');
+is(call('acquire', 'handed-over', 'd'), 'acquired', 'd acquires handed-over');
 is(call('renew', 'renewed', 'a'), 'renewed', 'a renews renewed');
-my %believes = (new => 'b', taken => 'b', renewed => 'a');
+my %believes = (new => 'b', taken => 'b', back => 'b', renewed => 'a', 'handed-over' => 'd');
 my %lost_until = map { ($_ => $until{$_}) } keys %believes;
 
 $primary->stop('immediate');
@@ -68,25 +71,30 @@ $session->finish;
 $standby->promote;
 $session = Psql->new($standby);
 is($session->do(q{SELECT string_agg(name || ' ' || holder_identity, ', ' ORDER BY name) FROM lease}),
-	'renewed a, taken a', 'promoted: it does not know better');
+	'back a, handed-over , renewed a, taken a', 'promoted: it does not know better');
 
-# A rival tries for them all, until he has them.
+# Rivals try for them all, until they have them: c, whom the standby does not know,
+# and those of whom it believes that the lease is theirs.
+my %rival = (new => 'c', taken => 'c', back => 'a', renewed => 'c', 'handed-over' => 'b');
 my %answers;
 my %got;
-until (keys %got == 3)
+until (keys %got == keys %rival)
 {
-	foreach my $name (grep { !$got{$_} } sort keys %believes)
+	foreach my $name (grep { !$got{$_} } sort keys %rival)
 	{
-		my $status = $session->do("SELECT status FROM lease_acquire('$name', 'c', '1 h')");
+		my $status = $session->do("SELECT status FROM lease_acquire('$name', '$rival{$name}', '1 h')");
 
 		$answers{$name}{$status} = 1;
-		$got{$name} = now() if $status eq 'acquired';
+		$got{$name} = now() if $status =~ /^(acquired|renewed)$/;
 	}
 	usleep(20_000);
 }
 foreach my $name (sort keys %believes)
 {
-	cmp_ok($got{$name}, '>=', $lost_until{$name}, "$name: nobody gets it while $believes{$name} believes");
+	local our $TODO = 'the quiet period spares the last holder and his successor'
+	  if $name eq 'back' || $name eq 'handed-over';
+
+	cmp_ok($got{$name}, '>=', $lost_until{$name}, "$name: $rival{$name} does not get it while $believes{$name} believes");
 }
 is(join(' ', sort keys %{ $answers{new} }), 'acquired reserved', 'new: reserved before');
 like(join(' ', sort keys %{ $answers{$_} }), qr/^acquired held( reserved)?$/, "$_: held before") foreach 'renewed', 'taken';
