@@ -20,17 +20,18 @@ PG_FUNCTION_INFO_V1(kubectl);
 static const struct
 {
 	const char *verb;
+	bool		changes;
 	void		(*run) (KubectlCommand *command);
 }			verbs[] = {
-	{"get", kubectl_get},
-	{"describe", kubectl_describe_command},
-	{"label", kubectl_label_command},
-	{"annotate", kubectl_annotate_command},
-	{"delete", kubectl_delete_command},
-	{"create", kubectl_create_command},
-	{"apply", kubectl_apply_command},
-	{"replace", kubectl_replace_command},
-	{"patch", kubectl_patch_command},
+	{"get", false, kubectl_get},
+	{"describe", false, kubectl_describe_command},
+	{"label", true, kubectl_label_command},
+	{"annotate", true, kubectl_annotate_command},
+	{"delete", true, kubectl_delete_command},
+	{"create", true, kubectl_create_command},
+	{"apply", true, kubectl_apply_command},
+	{"replace", true, kubectl_replace_command},
+	{"patch", true, kubectl_patch_command},
 };
 
 static void append(StringInfo out, const char *fmt, va_list args) pg_attribute_printf(2, 0);
@@ -117,6 +118,19 @@ report(const KubectlCommand *command)
 }
 
 /*
+ * A command that changes something is refused on a standby, whether there would
+ * be something to change or not, as all functions are.
+ */
+static void
+require_writable(const KubectlCommand *command)
+{
+	const char *words;
+
+	if (!kubectl_is_dry_run(command, &words) && !command->flags.list)
+		lease_require_writable(psprintf("kubectl %s", command->verb));
+}
+
+/*
  * SQL: kubectl(command, at, manifest)
  */
 Datum
@@ -138,6 +152,8 @@ kubectl(PG_FUNCTION_ARGS)
 	{
 		if (strcmp(verbs[i].verb, command.verb) != 0)
 			continue;
+		if (verbs[i].changes)
+			require_writable(&command);
 		verbs[i].run(&command);
 		report(&command);
 		PG_RETURN_TEXT_P(cstring_to_text_with_len(command.out.data, command.out.len));

@@ -6,6 +6,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/..";
+
+use Crash qw(kill_postmaster_and_restart);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -41,31 +45,12 @@ sub token_of
 	return ($answer =~ /^acquired\|(\d+)$/)[0] // die "not acquired: $answer";
 }
 
-sub wait_until
-{
-	my ($what, $condition) = @_;
-
-	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-	{
-		return if $condition->();
-		select(undef, undef, undef, 0.1);
-	}
-	die "timed out waiting for $what";
-}
-
 my %crash = (
 	'immediate stop' => sub {
 		$node->stop('immediate');
 		$node->start;
 	},
-	'SIGKILL of the postmaster' => sub {
-		my ($pid) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
-
-		$node->kill9;
-		# As long as any of the old processes is there, no new one starts.
-		wait_until("postmaster $pid to be gone", sub { !kill(0, $pid) });
-		wait_until('the server to start again', sub { $node->start(fail_ok => 1) });
-	},
+	'SIGKILL of the postmaster' => sub { kill_postmaster_and_restart($node); },
 	'SIGKILL of a backend' => sub {
 		my ($session) = @_;
 		my $walwriter = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'};
