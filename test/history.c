@@ -192,10 +192,18 @@ command(Session *s, const char *sql)
 	return ok;
 }
 
-/* Connects if it is not, when there is a server. */
+/*
+ * Connects if it is not, when there is a server.  Looks first whether the server
+ * has closed the connection meanwhile: then nothing was sent, so nothing is
+ * unknown.  It takes two looks, for there may be a message before the end.
+ */
 static bool
 connected(Client *c, Session *s)
 {
+	if (s->conn && !(PQconsumeInput(s->conn) && PQconsumeInput(s->conn)))
+		lose(s);
+	if (s->failed)
+		return false;
 	while (s->conn == NULL && !over(c))
 	{
 		s->conn = PQconnectdb(c->conninfo);
@@ -264,7 +272,7 @@ call(Client *c, Session *s, Op op, int name)
 	int64_t		received;
 	PGresult   *res;
 
-	if (s->failed || !connected(c, s))
+	if (!connected(c, s))
 		return false;
 	s->doubt = false;
 	sent = now_us();

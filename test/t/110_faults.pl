@@ -26,6 +26,7 @@ use SmallDisk;
 use Clients;
 use File::Path qw(rmtree);
 use History;
+use IO::Socket::UNIX;
 use List::Util qw(shuffle);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -80,7 +81,7 @@ my $run = Clients->start(
 	$clients, $seconds + 120, $seed);
 
 # Our own sessions do not mind what is done to the settings of the server.
-$ENV{PGOPTIONS} = '-c statement_timeout=0 -c lock_timeout=0';
+$ENV{PGOPTIONS} = '-c statement_timeout=0 -c lock_timeout=30s';
 
 # ---------- Tools ----------
 
@@ -384,19 +385,30 @@ $fault{'disk-full'} = sub {
 	});
 };
 
+# A connection that does nothing, without a process for it; undef if the server refuses.
+sub hog
+{
+	my $socket = IO::Socket::UNIX->new(Peer => sprintf('%s/.s.PGSQL.%d', $primary->host, $primary->port)) or return;
+	my $startup = pack('nn(Z*)4x', 3, 0, user => scalar getpwuid($>), database => 'postgres');
+
+	syswrite($socket, pack('N', 4 + length $startup) . $startup);
+	sysread($socket, my $answer, 1);
+	return ($answer // '') eq 'R' ? $socket : undef;
+}
+
 # Who loses the connection gets no other for a while.
 $fault{connections} = sub {
 	during($_[0], 'ended', sub {
 		my $s = session();
 		my @hogs;
 
-		for (1 .. 2)
+		for (1 .. 3)
 		{
-			while (my $hog = eval { session() }) { push @hogs, $hog; }
+			while (my $hog = hog()) { push @hogs, $hog; }
 			$s->do(q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'history' AND random() < 0.2});
+			let_them_work(0.1, 0.3);
 		}
-		let_them_work(0.5, 1);
-		$_->kill_client foreach @hogs, $s;
+		$s->finish;
 	});
 };
 
@@ -447,7 +459,8 @@ $fault{snapshot} = sub {
 	during($_[0], 'nothing', sub {
 		$snapshot->kill_client if $snapshot;
 		$snapshot = session();
-		$snapshot->do('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM lease');
+		# It has no lock that would keep DDL waiting.
+		$snapshot->do('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_snapshot()');
 	});
 };
 
@@ -511,7 +524,7 @@ if ($primary->safe_psql('postgres', q{SELECT count(*) FROM pg_available_extensio
 }
 
 my @bad;
-foreach my $log (map { slurp_file($_->logfile) } $primary, $standby)
+foreach my $log (map { slurp_file($_) } grep { -e } map { $_->logfile } $primary, $standby)
 {
 	push @bad, grep { !/ PANIC:  53100:/ } $log =~ /^(.*(?: PANIC: |ERROR:  XX|FATAL:  XX|TRAP:| leak).*)$/mg;
 	push @bad, $log =~ /^(.*terminated by signal (?:4|7|8|11)\b.*)$/mg;
