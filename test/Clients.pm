@@ -74,13 +74,14 @@ sub pid
 
 sub stop { $_[0]->{handle}->signal('TERM'); return; }
 
-# Waits for their end, and says whether all went well.
+# Waits for their end, adds what they have written to the table, and says whether
+# all went well.
 sub finish
 {
 	my ($self, $node) = @_;
 	my $fine = $self->{handle}->finish;
 
-	note($self->{out}) if $self->{out};
+	diag($1) while $self->{out} =~ /^(history: .*)$/mg;
 	foreach my $row (split /\n/, $node->safe_psql('postgres', 'SELECT client, name, n, token FROM written'))
 	{
 		my ($client, $name, $n, $token) = split /\|/, $row;

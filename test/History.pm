@@ -142,7 +142,7 @@ sub carried
 
 	return { %$cut, client => $cut->{holder}, part => $part, carried => 1, grant => $cut,
 		duration => 1e6 * $cut->{duration}, begun => $cut->{sent}, gone => $FOREVER,
-		until => 0, may_until => $cut->{received} + 1e6 * $cut->{duration},
+		until => 0, may_until => 0,
 		certain => [ $cut->{received}, $grace ] };
 }
 
@@ -367,7 +367,8 @@ sub meeting
 
 # "held" names somebody who may have had it just then; when a renewal or a
 # release says so, somebody who had it last.  Whenever the server recovers,
-# whoever had it last has it again for the duration.
+# whoever had it last has it again for the duration; nobody but the server
+# knows the moment in which that begins.
 sub check_held
 {
 	my ($holdings, $recoveries, @calls) = @_;
@@ -392,7 +393,7 @@ sub has_grace
 	my ($holding, $recoveries, $call) = @_;
 
 	return grep { $_->{sent} <= $call->{received}
-		  && $_->{received} + $holding->{duration} >= $call->{sent} - $DRIFT } @$recoveries;
+		  && $_->{received} + $LIMIT + $holding->{duration} >= $call->{sent} } @$recoveries;
 }
 
 # When a holding is beyond doubt, for others as well: from the acknowledgement

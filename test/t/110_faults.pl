@@ -295,12 +295,14 @@ $fault{'kill-backend'} = sub {
 
 # Renewals are all that is possible for a while, and those need not be flushed.
 $fault{'kill-unflushed'} = sub {
-	during($_[0], 'locked', sub {
+	my ($name) = @_;
+
+	during($name, 'locked', sub {
 		my $s = session();
 
 		$s->do('BEGIN; LOCK TABLE counter IN EXCLUSIVE MODE; ALTER SEQUENCE lease_fencing_token_seq CACHE 1');
 		let_them_work(0.5, 1);
-		during($_[0], 'down', sub { crash(q{backend_type = 'client backend'}) });
+		during($name, 'down', sub { crash(q{backend_type = 'client backend'}) });
 		$s->kill_client;
 	});
 };
