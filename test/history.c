@@ -38,7 +38,7 @@
 
 #include <libpq-fe.h>
 
-#define MAX_DURATION 2			/* seconds; also 1 */
+#define MAX_DURATION 3			/* seconds; mostly 1, so that it changes */
 
 /* The leases; those from FIRST_DELETED on are deleted by hand now and then. */
 static const char *const names[] = {"l0", "l1", "l2", "l3", "d0", "d1"};
@@ -261,7 +261,7 @@ static bool
 call(Client *c, Session *s, Op op, int name)
 {
 	static const Oid types[] = {25, 25, 23, 20};	/* text, text, int4, int8 */
-	int			duration = op == ACQUIRE || op == AWAIT ? pick(1, MAX_DURATION) : 0;
+	int			duration = op != ACQUIRE && op != AWAIT ? 0 : chance(70) ? 1 : MAX_DURATION;
 	char		seconds[2] = {'0' + duration, '\0'};
 	char	   *token = c->token[name];
 	const char *values[] = {names[name], c->id, seconds,

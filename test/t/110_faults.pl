@@ -42,7 +42,7 @@ my $seed = $ENV{LEASE_SEED} // int(rand(1e5)) + 1;
 my $preload = $ENV{LEASE_PRELOAD} // 1;
 
 # The longest duration the clients use, in seconds.
-my $max_duration = 2;
+my $max_duration = 3;
 
 srand($seed);
 note("seed $seed: LEASE_SEED=$seed repeats the sequence of faults, and what the clients do");
@@ -329,7 +329,7 @@ $fault{'paused-holder'} = sub {
 	my $from = Clients::now();
 
 	kill 'STOP', values %pid;
-	let_them_work($max_duration, $max_duration + 1);
+	let_them_work($max_duration, $max_duration + 0.5);
 	kill 'CONT', values %pid;
 	foreach my $client (sort keys %pid)
 	{
