@@ -189,6 +189,7 @@ sub holdings
 		}
 		elsif ($c->{answer} eq 'acquired')
 		{
+			end_belief($mine, $c);
 			$grant->($c, $duration);
 			delete $pending{$who};
 		}
@@ -239,6 +240,10 @@ sub holdings
 			$mine->{released} = 1;
 			delete $current{$who};
 		}
+		elsif ($c->{op} =~ /^(acquire|await|renew|renew_all)$/ && $c->{answer} =~ $REFUSAL)
+		{
+			end_belief($mine, $c);
+		}
 		elsif ($c->{answer} =~ /^(guarded|written)$/)
 		{
 			$mine = $known{"$who $c->{token}"};
@@ -260,6 +265,16 @@ sub shorten
 	return;
 }
 
+# Who is told that he does not have it stops to believe.  (Whether that was right is
+# another question: check_refusals.)
+sub end_belief
+{
+	my ($holding, $c) = @_;
+
+	$holding->{until} = min($holding->{until}, $c->{received}) if $holding;
+	return;
+}
+
 # I1: what two clients believe at the same time.  One case is excluded: when the
 # transactions that a promotion lost included a change of the holder, the one
 # before is confirmed by the new server, while the one after still believes.
@@ -271,11 +286,7 @@ sub check_beliefs
 	foreach my $h (sort { $a->{acked} <=> $b->{acked} }
 		grep { defined $_->{acked} && $_->{acked} < $_->{until} } @holdings)
 	{
-		if ($latest && $latest->{token} == $h->{token} && $latest->{client} eq $h->{client})
-		{
-			# the same, before and after a promotion
-		}
-		elsif ($latest && $h->{acked} < $latest->{until} - $DRIFT)
+		if ($latest && $latest->{client} ne $h->{client} && $h->{acked} < $latest->{until} - $DRIFT)
 		{
 			if ($h->{carried} && $latest->{part} < $h->{part} && $latest->{token} > $h->{token})
 			{
