@@ -430,7 +430,8 @@ sub certainties
 }
 
 # Whoever has the lease for certain can renew, guard and release it, unless the
-# row is locked; and then others see it (I5).
+# row is locked; and then others see it (I5).  After a promotion he may ask with a
+# later token, which got lost: then he hears that he himself has it.
 sub check_refusals
 {
 	my ($certain, @calls) = @_;
@@ -449,7 +450,8 @@ sub check_refusals
 		push @complaints, "refused, but it has the lease: $c->{line}"
 		  if $c->{op} =~ /^(acquire|await|renew|renew_all|release|guard)$/
 		  && grep { $_->{client} eq $c->{client} && $_->{grant} != $c
-			  && ($c->{op} ne 'guard' || $_->{token} == $c->{token}) } @certain;
+			  && ($c->{op} ne 'guard' || $_->{token} == $c->{token})
+			  && !($_->{carried} && $c->{holder} eq $c->{client}) } @certain;
 		push @complaints, "held, but not seen: $c->{line}"
 		  if $c->{op} eq 'holder' && $c->{answer} eq 'read' && @certain && $c->{holder} eq '-';
 	}
