@@ -451,7 +451,7 @@ sub check_refusals
 		  if $c->{op} =~ /^(acquire|await|renew|renew_all|release|guard)$/
 		  && grep { $_->{client} eq $c->{client} && $_->{grant} != $c
 			  && ($c->{op} ne 'guard' || $_->{token} == $c->{token})
-			  && !($_->{carried} && $c->{holder} eq $c->{client}) } @certain;
+			  && !($_->{carried} && $c->{answer} eq 'held' && $c->{holder} eq $c->{client}) } @certain;
 		push @complaints, "held, but not seen: $c->{line}"
 		  if $c->{op} eq 'holder' && $c->{answer} eq 'read' && @certain && $c->{holder} eq '-';
 	}
