@@ -468,6 +468,14 @@ $fault{snapshot} = sub {
 
 # ---------- Now ----------
 
+# One mistake often shows in thousands of answers.
+sub few_of_each
+{
+	my %seen;
+
+	return grep { /^([^:]*)/ && $seen{$1}++ < 5 } @_;
+}
+
 if (!$SmallDisk::PATH)
 {
 	delete $fault{'disk-full'};
@@ -503,7 +511,7 @@ my ($count, @complaints) = History::check(History::read_directory($run->{directo
 note(join ', ', map { "$count->{$_} $_" } sort keys %$count);
 note('faults: ' . join ', ', map { "$done{$_} $_" } @kinds);
 is(scalar @complaints, 0, "the history of seed $seed is that of a correct lease")
-  or diag(join "\n", splice(@complaints, 0, 20));
+  or diag(join "\n", few_of_each(@complaints));
 
 # And it was a history worth looking at.
 cmp_ok($count->{$_}, '>', $seconds / 5, "enough happened: $_") foreach qw(grant renewed held released written);
