@@ -5,19 +5,28 @@
  *
  *		history CONNINFO CLIENTS SECONDS SEED DIRECTORY
  *
- * Every client is a process with a connection, a random number generator and a
- * file of its own, DIRECTORY/<client>.log.  A line is one call, or the end of
- * a transaction:
+ * Every client is a process with a random number generator and a file of its
+ * own, DIRECTORY/<client>.log; DIRECTORY/pids has their process IDs.  A line is
+ * one call, or the end of a transaction:
  *
  *		client txn level op name duration sent received answer holder token
  *
  * txn is 0 for a call that is a transaction of its own.  Times are in
- * microseconds of CLOCK_MONOTONIC since the start, taken before sending and
- * after receiving.  "-" stands for nothing.
+ * microseconds of CLOCK_MONOTONIC, taken before sending and after receiving.
+ * "-" stands for nothing.  The holder of a "write" is the number of the write.
+ *
+ * A client has two connections, one of them for what it writes under its
+ * tokens, so that it can renew meanwhile.  When a connection is lost, it
+ * connects again, to whatever server CONNINFO finds then.  The answer "unknown"
+ * is that of a call, or COMMIT, that may have been done or not: no answer came,
+ * or the server warned that a standby may not have it.
+ *
+ * It ends after so many SECONDS, or earlier with SIGTERM.
  *
  * Every fourth client is subject to row-level security (role "tenant"), so
  * that the slower way to the rows is taken as well; their names begin with a t.
  */
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,7 +38,7 @@
 
 #include <libpq-fe.h>
 
-#define MAX_DURATION 2			/* seconds; also 1 */
+#define MAX_DURATION 3			/* seconds; mostly 1, so that it changes */
 
 /* The leases; those from FIRST_DELETED on are deleted by hand now and then. */
 static const char *const names[] = {"l0", "l1", "l2", "l3", "d0", "d1"};
@@ -37,22 +46,28 @@ static const char *const names[] = {"l0", "l1", "l2", "l3", "d0", "d1"};
 #define NAMES 6
 #define FIRST_DELETED 4
 
+/* How long after its time a client may go on; microseconds. */
+#define MAX_HANG (30 * INT64_C(1000000))
+
 typedef enum Op
 {
-	ACQUIRE, RENEW, RENEW_ALL, RELEASE, HOLDER, LOCK, SHARE, DELETE
+	ACQUIRE, AWAIT, RENEW, RENEW_ALL, RELEASE, HOLDER, LOCK, SHARE, DELETE, GUARD, WRITE
 } Op;
 
 static const char *const op_names[] = {
-	"acquire", "renew", "renew_all", "release", "holder", "lock", "share", "delete"
+	"acquire", "await", "renew", "renew_all", "release", "holder", "lock", "share", "delete",
+	"guard", "write"
 };
 
 /*
  * $1 name, $2 client, $3 duration, $4 token.  The columns are answer, holder,
- * token; of RENEW_ALL, answer and name.
+ * token; of RENEW_ALL, answer and name; of WRITE, answer, number, token.
  */
 static const char *const op_sql[] = {
 	[ACQUIRE] = "SELECT status, holder_identity, fencing_token"
 		" FROM lease_acquire($1, $2, make_interval(secs => $3))",
+	[AWAIT] = "SELECT status, holder_identity, fencing_token"
+		" FROM lease_acquire($1, $2, make_interval(secs => $3), wait => '1 s')",
 	[RENEW] = "SELECT status, holder_identity, fencing_token"
 		" FROM lease_renew($1, $2, fencing_token => $4)",
 	[RENEW_ALL] = "SELECT status, name FROM lease_renew_all($2, '{l3,l2,l1,l0}')"
@@ -62,24 +77,36 @@ static const char *const op_sql[] = {
 	[LOCK] = "SELECT 'locked', NULL, NULL FROM lease WHERE name = $1 FOR UPDATE SKIP LOCKED",
 	[SHARE] = "SELECT 'shared', NULL, NULL FROM lease WHERE name = $1 FOR KEY SHARE SKIP LOCKED",
 	[DELETE] = "DELETE FROM lease WHERE name = $1 RETURNING 'deleted', NULL, NULL",
+	[GUARD] = "SELECT 'guarded', NULL, $4 FROM lease_guard($1, $4)",
+	[WRITE] = "WITH next AS (UPDATE counter SET n = n + 1 WHERE name = $1 RETURNING n)"
+		" INSERT INTO written SELECT $1, n, $4, $2 FROM next RETURNING 'written', n, token",
 };
+
+/* A connection, and the transaction in it. */
+typedef struct Session
+{
+	PGconn	   *conn;			/* NULL: lost */
+	const char *level;			/* isolation level: rc, rr, ser */
+	int			txn;			/* current transaction, or 0 */
+	bool		failed;			/* the transaction is to be rolled back */
+	bool		doubt;			/* a warning came: the commit may get lost */
+} Session;
 
 typedef struct Client
 {
 	char		id[16];
 	const char *conninfo;
 	bool		tenant;
-	PGconn	   *conn;
+	int64_t		until;
 	FILE	   *log;
-	const char *level;			/* isolation level: rc, rr, ser */
-	int			txn;			/* current transaction, or 0 */
+	Session		main;
+	Session		writer;			/* for what is guarded */
 	int			last_txn;
-	bool		failed;			/* the transaction is to be rolled back */
 	char		token[NAMES][24];	/* of the last grant, "" without */
-	char		before[NAMES][24];	/* the same when the transaction began */
+	char		before[NAMES][24];	/* the same when the main transaction began */
 } Client;
 
-static struct timespec start;
+static volatile sig_atomic_t stopped = 0;
 
 static int64_t
 now_us(void)
@@ -87,7 +114,7 @@ now_us(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (t.tv_sec - start.tv_sec) * INT64_C(1000000) + (t.tv_nsec - start.tv_nsec) / 1000;
+	return t.tv_sec * INT64_C(1000000) + t.tv_nsec / 1000;
 }
 
 static void
@@ -112,40 +139,86 @@ chance(int percent)
 }
 
 static void
-fail(Client *c, const char *what)
+stop(int signal)
 {
-	fprintf(stderr, "history: %s: %s: %s", c->id, what, PQerrorMessage(c->conn));
-	exit(1);
+	stopped = 1;
+}
+
+static bool
+over(const Client *c)
+{
+	return stopped || now_us() >= c->until;
 }
 
 static void
-note(Client *c, const char *op, const char *name, int duration, int64_t sent,
-	 int64_t received, const char *answer, const char *holder, const char *token)
+note(Client *c, const Session *s, const char *op, const char *name, int duration,
+	 int64_t sent, int64_t received, const char *answer, const char *holder, const char *token)
 {
 	fprintf(c->log, "%s %d %s %s %s %d %lld %lld %s %s %s\n",
-			c->id, c->txn, c->level, op, name, duration,
+			c->id, s->txn, s->level, op, name, duration,
 			(long long) sent, (long long) received, answer,
 			*holder ? holder : "-", *token ? token : "-");
 }
 
+/* A commit that did not wait for the standby it should wait for: as good as no answer. */
 static void
-command(Client *c, const char *sql)
+on_notice(void *arg, const PGresult *res)
 {
-	PGresult   *res = PQexec(c->conn, sql);
+	const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+	const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 
-	if (PQresultStatus(res) != PGRES_COMMAND_OK && PQresultStatus(res) != PGRES_TUPLES_OK)
-		fail(c, sql);
-	PQclear(res);
+	if (severity && strcmp(severity, "WARNING") == 0 && sqlstate && strcmp(sqlstate, "01000") == 0)
+		((Session *) arg)->doubt = true;
 }
 
 static void
-open_connection(Client *c)
+lose(Session *s)
 {
-	c->conn = PQconnectdb(c->conninfo);
-	if (PQstatus(c->conn) != CONNECTION_OK)
-		fail(c, "connection failed");
-	if (c->tenant)
-		command(c, "SET ROLE tenant");
+	PQfinish(s->conn);
+	s->conn = NULL;
+	s->failed = s->txn != 0;
+}
+
+/* Runs it, and says whether there was no error. */
+static bool
+command(Session *s, const char *sql)
+{
+	PGresult   *res = PQexec(s->conn, sql);
+	bool		ok = PQresultStatus(res) == PGRES_COMMAND_OK;
+
+	PQclear(res);
+	if (PQstatus(s->conn) != CONNECTION_OK)
+		lose(s);
+	return ok;
+}
+
+/*
+ * Connects if it is not, when there is a server.  Looks first whether the server
+ * has closed the connection meanwhile: then nothing was sent, so nothing is
+ * unknown.  It takes two looks, for there may be a message before the end.
+ */
+static bool
+connected(Client *c, Session *s)
+{
+	if (s->conn && !(PQconsumeInput(s->conn) && PQconsumeInput(s->conn)))
+		lose(s);
+	if (s->failed)
+		return false;
+	while (s->conn == NULL && !over(c))
+	{
+		s->conn = PQconnectdb(c->conninfo);
+		if (PQstatus(s->conn) != CONNECTION_OK)
+			lose(s);
+		else
+		{
+			PQsetNoticeReceiver(s->conn, on_notice, s);
+			if (c->tenant && !command(s, "SET ROLE tenant") && s->conn)
+				lose(s);
+		}
+		if (s->conn == NULL)
+			sleep_ms(20);
+	}
+	return s->conn != NULL;
 }
 
 static const char *
@@ -156,117 +229,154 @@ value(PGresult *res, int row, int column)
 
 /* One lease_renew_all() is a renewal of every lease it names. */
 static void
-note_renew_all(Client *c, PGresult *res, int64_t sent, int64_t received)
+note_renew_all(Client *c, const Session *s, PGresult *res, int64_t sent, int64_t received,
+			   const char *failure)
 {
 	for (int n = 0; n < FIRST_DELETED; n++)
 	{
-		const char *answer = "renewed";
+		const char *answer = failure ? failure : "renewed";
 
-		for (int i = 0; i < PQntuples(res); i++)
+		for (int i = 0; failure == NULL && i < PQntuples(res); i++)
 			if (strcmp(PQgetvalue(res, i, 1), names[n]) == 0)
 				answer = PQgetvalue(res, i, 0);
-		note(c, op_names[RENEW_ALL], names[n], 0, sent, received, answer, "", "");
+		note(c, s, op_names[RENEW_ALL], names[n], 0, sent, received, answer, "", "");
 	}
 }
 
-/* Makes a call, writes it down, and says whether the lease is ours now. */
+/* What has gone wrong, or NULL.  Without an answer, nobody knows. */
+static const char *
+failure_of(Session *s, PGresult *res)
+{
+	const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
+	if (s->doubt || PQstatus(s->conn) != CONNECTION_OK)
+		return "unknown";
+	if (PQresultStatus(res) == PGRES_TUPLES_OK || PQresultStatus(res) == PGRES_COMMAND_OK)
+		return NULL;
+	return sqlstate ? sqlstate : "unknown";
+}
+
+/* Makes a call, writes it down, and says whether it was granted what it asks for. */
 static bool
-call(Client *c, Op op, int name)
+call(Client *c, Session *s, Op op, int name)
 {
 	static const Oid types[] = {25, 25, 23, 20};	/* text, text, int4, int8 */
-	int			duration = op == ACQUIRE ? pick(1, MAX_DURATION) : 0;
+	int			duration = op != ACQUIRE && op != AWAIT ? 0 : chance(70) ? 1 : MAX_DURATION;
 	char		seconds[2] = {'0' + duration, '\0'};
+	char	   *token = c->token[name];
 	const char *values[] = {names[name], c->id, seconds,
-		c->token[name][0] && chance(50) ? c->token[name] : NULL};
-	bool		mine = false;
+		token[0] && (op >= GUARD || chance(50)) ? token : NULL};
+	const char *failure;
+	bool		granted = false;
 	int64_t		sent;
 	int64_t		received;
 	PGresult   *res;
 
-	if (c->failed)
+	if (!connected(c, s))
 		return false;
+	s->doubt = false;
 	sent = now_us();
-	res = PQexecParams(c->conn, op_sql[op], 4, types, values, NULL, NULL, 0);
+	res = PQexecParams(s->conn, op_sql[op], 4, types, values, NULL, NULL, 0);
 	received = now_us();
+	failure = failure_of(s, res);
 
-	if (PQresultStatus(res) != PGRES_TUPLES_OK)
-	{
-		const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-
-		note(c, op_names[op], names[name], duration, sent, received,
-			 sqlstate ? sqlstate : "unknown", "", "");
-		if (sqlstate == NULL || strcmp(sqlstate, "40001") != 0)
-			fprintf(stderr, "history: %s: %s", c->id, PQerrorMessage(c->conn));
-		c->failed = c->txn != 0;
-	}
-	else if (op == RENEW_ALL)
-		note_renew_all(c, res, sent, received);
+	if (op == RENEW_ALL)
+		note_renew_all(c, s, res, sent, received, failure);
+	else if (failure)
+		note(c, s, op_names[op], names[name], duration, sent, received, failure, "",
+			 op >= GUARD ? token : "");
 	else
 	{
 		const char *answer = PQntuples(res) > 0 ? value(res, 0, 0) : "nothing";
 
-		note(c, op_names[op], names[name], duration, sent, received,
+		note(c, s, op_names[op], names[name], duration, sent, received,
 			 answer, value(res, 0, 1), value(res, 0, 2));
-		mine = strcmp(answer, "acquired") == 0 || strcmp(answer, "renewed") == 0;
-		if (mine)
-			snprintf(c->token[name], sizeof(c->token[name]), "%s", value(res, 0, 2));
+		granted = strcmp(answer, "acquired") == 0 || strcmp(answer, "renewed") == 0 || op >= GUARD;
+		if (op <= RENEW && granted)
+			snprintf(token, sizeof(c->token[name]), "%s", value(res, 0, 2));
 		else if (op <= RELEASE && strcmp(answer, "busy") != 0)
-			c->token[name][0] = '\0';
+			token[0] = '\0';
+	}
+	if (failure)
+	{
+		s->failed = s->txn != 0;
+		if (strcmp(failure, "unknown") == 0 && (op == ACQUIRE || op == AWAIT || op == RELEASE))
+			token[0] = '\0';
 	}
 	PQclear(res);
-	return mine;
+	if (PQstatus(s->conn) != CONNECTION_OK)
+		lose(s);
+	return granted;
 }
 
-static void
-begin(Client *c, const char *level)
+static bool
+begin(Client *c, Session *s, const char *level)
 {
-	c->level = level;
-	command(c, strcmp(level, "rc") == 0 ? "BEGIN" :
-			strcmp(level, "rr") == 0 ? "BEGIN ISOLATION LEVEL REPEATABLE READ" :
-			"BEGIN ISOLATION LEVEL SERIALIZABLE");
-	c->txn = ++c->last_txn;
-	memcpy(c->before, c->token, sizeof(c->token));
+	if (!connected(c, s) ||
+		!command(s, strcmp(level, "rc") == 0 ? "BEGIN" :
+				 strcmp(level, "rr") == 0 ? "BEGIN ISOLATION LEVEL REPEATABLE READ" :
+				 "BEGIN ISOLATION LEVEL SERIALIZABLE"))
+		return false;
+	s->level = level;
+	s->txn = ++c->last_txn;
+	if (s == &c->main)
+		memcpy(c->before, c->token, sizeof(c->token));
+	return true;
 }
 
 /* Writes down how the transaction ended, and forgets what it brought if in vain. */
 static void
-ended(Client *c, int64_t sent, const char *answer)
+ended(Client *c, Session *s, int64_t sent, const char *answer)
 {
-	note(c, "end", "-", 0, sent, now_us(), answer, "", "");
-	if (strcmp(answer, "commit") != 0)
+	note(c, s, "end", "-", 0, sent, now_us(), answer, "", "");
+	if (s == &c->main && strcmp(answer, "commit") != 0)
 		memcpy(c->token, c->before, sizeof(c->token));
-	c->txn = 0;
-	c->level = "rc";
-	c->failed = false;
+	s->txn = 0;
+	s->level = "rc";
+	s->failed = false;
 }
 
 static void
-end(Client *c, bool commit)
+end(Client *c, Session *s, bool commit)
 {
 	int64_t		sent = now_us();
-	PGresult   *res = PQexec(c->conn, commit ? "COMMIT" : "ROLLBACK");
-	const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-	const char *answer = sqlstate ? "rollback" :
-		PQresultStatus(res) != PGRES_COMMAND_OK ? "unknown" :
-		strcmp(PQcmdStatus(res), "COMMIT") == 0 ? "commit" : "rollback";
+	const char *answer;
+	PGresult   *res;
 
+	if (s->conn == NULL)
+	{
+		ended(c, s, sent, "dropped");
+		return;
+	}
+	s->doubt = false;
+	res = PQexec(s->conn, commit ? "COMMIT" : "ROLLBACK");
+	answer = failure_of(s, res);
+	if (answer == NULL)
+		answer = strcmp(PQcmdStatus(res), "COMMIT") == 0 ? "commit" : "rollback";
+	else if (!commit && PQstatus(s->conn) != CONNECTION_OK)
+		answer = "dropped";
 	/* A serialization failure at COMMIT is a rollback like any other. */
-	if (sqlstate && strcmp(sqlstate, "40001") != 0)
-		answer = sqlstate;
-	ended(c, sent, answer);
+	else if (strcmp(answer, "40001") == 0)
+		answer = "rollback";
+	ended(c, s, sent, answer);
 	PQclear(res);
+	if (PQstatus(s->conn) != CONNECTION_OK)
+		lose(s);
+	/* A failed ROLLBACK leaves the transaction open: start afresh. */
+	else if (PQtransactionStatus(s->conn) != PQTRANS_IDLE)
+		lose(s);
 }
 
 /* Closes the connection, also in the middle of a transaction. */
 static void
-reconnect(Client *c)
+reconnect(Client *c, Session *s)
 {
 	int64_t		sent = now_us();
 
-	PQfinish(c->conn);
-	if (c->txn != 0)
-		ended(c, sent, "dropped");
-	open_connection(c);
+	if (s->conn)
+		lose(s);
+	if (s->txn != 0)
+		ended(c, s, sent, "dropped");
 }
 
 static void
@@ -275,11 +385,11 @@ random_call(Client *c, int name)
 	int			r = pick(1, 100);
 
 	if (c->token[name][0])
-		call(c, r <= 40 ? RENEW : r <= 55 ? ACQUIRE : r <= 70 ? RENEW_ALL :
+		call(c, &c->main, r <= 40 ? RENEW : r <= 55 ? ACQUIRE : r <= 70 ? RENEW_ALL :
 			 r <= 92 ? RELEASE : HOLDER, name);
 	else
-		call(c, r <= 70 ? ACQUIRE : r <= 78 ? RENEW : r <= 84 ? RENEW_ALL :
-			 r <= 90 ? RELEASE : HOLDER, name);
+		call(c, &c->main, r <= 64 ? ACQUIRE : r <= 70 ? AWAIT : r <= 78 ? RENEW :
+			 r <= 84 ? RENEW_ALL : r <= 90 ? RELEASE : HOLDER, name);
 }
 
 /* How long somebody sits on a lock: sometimes longer than any call may take. */
@@ -299,7 +409,8 @@ random_level(void)
 static void
 transaction(Client *c, int name)
 {
-	begin(c, random_level());
+	if (!begin(c, &c->main, random_level()))
+		return;
 	for (int i = pick(1, 3); i > 0; i--)
 	{
 		random_call(c, chance(80) ? name : pick(0, NAMES - 1));
@@ -307,9 +418,9 @@ transaction(Client *c, int name)
 	}
 	sleep_ms(idle_ms());
 	if (chance(5))
-		reconnect(c);
+		reconnect(c, &c->main);
 	else
-		end(c, chance(70));
+		end(c, &c->main, chance(70));
 }
 
 /* Somebody who locks, or deletes, a row by hand. */
@@ -318,10 +429,37 @@ by_hand(Client *c, int name)
 {
 	Op			op = name >= FIRST_DELETED ? DELETE : chance(50) ? LOCK : SHARE;
 
-	begin(c, random_level());
-	call(c, op, name);
+	if (!begin(c, &c->main, random_level()))
+		return;
+	call(c, &c->main, op, name);
 	sleep_ms(idle_ms());
-	end(c, chance(70));
+	end(c, &c->main, chance(70));
+}
+
+/*
+ * Writes under the token, and renews meanwhile: the guard must not disturb.
+ * Whether the token is still good is for the guard to find out.
+ */
+static void
+guarded(Client *c, int name)
+{
+	Session    *s = &c->writer;
+
+	if (!c->token[name][0] || !begin(c, s, random_level()))
+		return;
+	/* What is acknowledged shall be there in the end. */
+	if (command(s, "SET LOCAL synchronous_commit = on") && call(c, s, GUARD, name))
+	{
+		for (int i = pick(0, 3); i > 0 && c->token[name][0]; i--)
+		{
+			call(c, &c->main, RENEW, name);
+			sleep_ms(pick(0, 20));
+		}
+		sleep_ms(idle_ms());
+		if (c->token[name][0])
+			call(c, s, WRITE, name);
+	}
+	end(c, s, chance(85));
 }
 
 /*
@@ -334,15 +472,16 @@ besiege(Client *c, int name)
 	int64_t		until = now_us() + pick(100, 600) * 1000;
 	bool		mine = false;
 
-	begin(c, "rc");
-	while (!mine && now_us() < until)
+	if (!begin(c, &c->main, "rc"))
+		return;
+	while (!mine && !c->main.failed && now_us() < until)
 	{
-		mine = call(c, ACQUIRE, name);
+		mine = call(c, &c->main, ACQUIRE, name);
 		sleep_ms(mine ? 0 : pick(0, 2));
 	}
 	if (!mine)
 		sleep_ms(pick(0, 200));
-	end(c, true);
+	end(c, &c->main, true);
 }
 
 static void
@@ -356,16 +495,18 @@ step(Client *c)
 		if (c->token[i][0] && chance(70))
 			name = i;
 
-	if (r <= 68)
+	if (r <= 60)
 		random_call(c, name);
-	else if (r <= 80)
+	else if (r <= 72)
+		guarded(c, name);
+	else if (r <= 82)
 		transaction(c, name);
-	else if (r <= 84)
+	else if (r <= 86)
 		by_hand(c, pick(0, NAMES - 1));
 	else if (r <= 96)
 		besiege(c, name);
 	else if (r <= 98)
-		reconnect(c);
+		reconnect(c, &c->main);
 	else
 		sleep_ms(MAX_DURATION * 1000 + pick(0, 300));
 	sleep_ms(pick(0, 30));
@@ -374,7 +515,8 @@ step(Client *c)
 static void
 run_client(const char *conninfo, int number, int seconds, unsigned seed, const char *directory)
 {
-	Client		c = {.conninfo = conninfo, .level = "rc", .tenant = number % 4 == 0};
+	Client		c = {.conninfo = conninfo, .tenant = number % 4 == 0,
+		.main.level = "rc", .writer.level = "rc"};
 	char		path[1024];
 
 	snprintf(c.id, sizeof(c.id), "%c%02d", c.tenant ? 't' : 'c', number);
@@ -386,27 +528,32 @@ run_client(const char *conninfo, int number, int seconds, unsigned seed, const c
 		exit(1);
 	}
 	srandom(seed * 1000 + number);
-	open_connection(&c);
-	while (now_us() < seconds * INT64_C(1000000))
+	c.until = now_us() + seconds * INT64_C(1000000);
+	while (!over(&c))
 		step(&c);
-	PQfinish(c.conn);
+	PQfinish(c.main.conn);
+	PQfinish(c.writer.conn);
 	exit(fclose(c.log) == 0 ? 0 : 1);
 }
 
 /*
  * Waits for the clients.  This process does nothing else: when its sleep takes
- * much too long, the whole machine stood still.
+ * much too long, the whole machine stood still.  A client that is still there
+ * long after its time hangs in a call, and is killed.
  */
 static int
-wait_for_clients(int clients, const char *directory)
+wait_for_clients(pid_t *pids, int clients, int seconds, const char *directory)
 {
 	char		path[1024];
 	FILE	   *log;
+	int64_t		until = now_us() + seconds * INT64_C(1000000);
+	bool		told = false;
+	int			running = clients;
 	int			result = 0;
 
 	snprintf(path, sizeof(path), "%s/stalls.log", directory);
 	log = fopen(path, "w");
-	while (clients > 0)
+	while (running > 0)
 	{
 		int64_t		before = now_us();
 		int			status;
@@ -415,12 +562,26 @@ wait_for_clients(int clients, const char *directory)
 		if (log != NULL && now_us() - before > 100000)
 			fprintf(log, "- 0 - stall - 0 %lld %lld - - -\n",
 					(long long) before, (long long) now_us());
-		while (clients > 0 && waitpid(-1, &status, WNOHANG) > 0)
+		if (stopped && !told)
 		{
-			clients--;
-			if (status != 0)
-				result = 1;
+			until = before;
+			told = true;
+			for (int i = 0; i < clients; i++)
+				if (pids[i] > 0)
+					kill(pids[i], SIGTERM);
 		}
+		if (before > until + MAX_HANG)
+			for (int i = 0; i < clients; i++)
+				if (pids[i] > 0 && kill(pids[i], SIGKILL) == 0)
+					fprintf(stderr, "history: client %d hangs\n", i);
+		for (int i = 0; i < clients; i++)
+			if (pids[i] > 0 && waitpid(pids[i], &status, WNOHANG) > 0)
+			{
+				pids[i] = 0;
+				running--;
+				if (status != 0)
+					result = 1;
+			}
 	}
 	return log != NULL && fclose(log) == 0 ? result : 1;
 }
@@ -428,7 +589,10 @@ wait_for_clients(int clients, const char *directory)
 int
 main(int argc, char **argv)
 {
+	char		path[1024];
 	int			clients;
+	pid_t	   *pids;
+	FILE	   *file;
 
 	if (argc != 6)
 	{
@@ -436,18 +600,29 @@ main(int argc, char **argv)
 		return 2;
 	}
 	clients = atoi(argv[2]);
-	clock_gettime(CLOCK_MONOTONIC, &start);
+	pids = calloc(clients, sizeof(pid_t));
+	signal(SIGTERM, stop);
 	for (int i = 0; i < clients; i++)
 	{
-		pid_t		pid = fork();
-
-		if (pid == 0)
+		pids[i] = fork();
+		if (pids[i] == 0)
 			run_client(argv[1], i, atoi(argv[3]), atoi(argv[4]), argv[5]);
-		if (pid < 0)
+		if (pids[i] < 0)
 		{
 			perror("fork");
 			return 1;
 		}
 	}
-	return wait_for_clients(clients, argv[5]);
+
+	/* Whom to stop, for who wants to stop one for a while. */
+	snprintf(path, sizeof(path), "%s/pids", argv[5]);
+	file = fopen(path, "w");
+	for (int i = 0; file != NULL && i < clients; i++)
+		fprintf(file, "%c%02d %d\n", i % 4 == 0 ? 't' : 'c', i, (int) pids[i]);
+	if (file == NULL || fclose(file) != 0)
+	{
+		perror(path);
+		return 1;
+	}
+	return wait_for_clients(pids, clients, atoi(argv[3]), argv[5]);
 }
