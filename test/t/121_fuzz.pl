@@ -95,7 +95,7 @@ sub states_of
 	my ($name, %seen) = @_;
 
 	return () if $seen{$name}++;
-	return @{ $states_of{$name} //= [ map {
+	return @{ $states_of{$name} //= [ ('39P01') x !!(grep { $_->{name} eq $name } @triggers), map {
 			$_->{comment} =~ /\b(?=\w*\d)[0-9A-Z]{5}\b/g, map { states_of($_, %seen) } $_->{comment} =~ /\bas (\w+)\(\)/g
 		} grep { $_->{name} eq $name } @functions ] };
 }
@@ -254,12 +254,12 @@ sub finish_session
 	{
 		if ($line =~ /^psql:\S+?:(\d+): (?:ERROR|FATAL):  (\w{5})$/)
 		{
-			my ($statement, $function) = ($s->{lines}[ $1 - 1 ], $s->{function}[ $1 - 1 ]);
+			my ($statement, $function, $state) = ($s->{lines}[ $1 - 1 ], $s->{function}[ $1 - 1 ], $2);
 
-			$count{$2}++;
-			push @{ $main::ex{$2} }, $statement if $ENV{FUZZ_EX};
-			push @bad, "$2: $statement" if $2 =~ /^XX/;
-			$undocumented{"$function $2"} //= $statement if $function && !$anywhere{$2} && !($2 eq '39P01' && grep { $_->{name} eq $function } @triggers) && !grep { $_ eq $2 } states_of($function);
+			$count{$state}++;
+			push @{ $main::ex{$state} }, $statement if $ENV{FUZZ_EX};
+			push @bad, "$state: $statement" if $state =~ /^XX/;
+			$undocumented{"$function $state"} //= $statement if $function && !$anywhere{$state} && !grep { $_ eq $state } states_of($function);
 		}
 		elsif ($line =~ /connection|terminated|could not/)
 		{
