@@ -48,11 +48,20 @@ COMMENT ON FUNCTION lease_valid_strategy(text) IS
 -- The table
 -- ---------------------------------------------------------------------------
 
+CREATE FUNCTION lease_token_floor(since timestamptz DEFAULT NULL) RETURNS bigint
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_token_floor(timestamptz) IS
+'All fencing tokens of a server that became able to write at this time (NULL: this server) are greater: whole seconds since 2020-01-01 UTC, times 2^20. 22008 for a time that no token can stand for.';
+
 -- One sequence for the whole database: a token is never issued twice for a
 -- name, also when the row was deleted and made again in between.
 CREATE SEQUENCE lease_fencing_token_seq AS bigint;
 COMMENT ON SEQUENCE lease_fencing_token_seq IS
 'source of fencing tokens; never set it back';
+
+-- It begins above all that was ever issued here, and is not in a dump: one that
+-- is older than the last tokens would set it back.
+SELECT pg_catalog.setval('lease_fencing_token_seq', greatest(lease_token_floor(clock_timestamp()), 1));
 
 -- resource_version is the time of the last change in microseconds since 1970,
 -- moved by at least one: it only grows, and costs no shared counter.
@@ -167,9 +176,8 @@ COMMENT ON CONSTRAINT lease_managed_fields_check ON lease IS 'metadata.managedFi
 
 ALTER SEQUENCE lease_fencing_token_seq OWNED BY lease.fencing_token;
 
--- Leases are data: they and the position of the tokens go into a dump.
+-- Leases are data: they go into a dump.
 SELECT pg_catalog.pg_extension_config_dump('lease', '');
-SELECT pg_catalog.pg_extension_config_dump('lease_fencing_token_seq', '');
 
 CREATE FUNCTION lease_on_write() RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME';
@@ -360,11 +368,20 @@ Errors: LS001 none of the tokens is current, or the lease is not valid; 55P03 co
 CREATE FUNCTION lease_expires_at(
 	holder_identity text,
 	renew_time timestamptz,
-	lease_duration_seconds integer)
+	lease_duration_seconds integer,
+	resource_version bigint DEFAULT NULL)
 RETURNS timestamptz
 LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION lease_expires_at(text, timestamptz, integer) IS
-'The moment at which a lease with these values stops being valid, or NULL when nobody holds it. The one rule of validity, also used by lease_acquire(): valid while clock_timestamp() is earlier.';
+COMMENT ON FUNCTION lease_expires_at(text, timestamptz, integer, bigint) IS
+'The moment at which a lease with these values stops being valid, or NULL when nobody holds it. The one rule of validity, also used by lease_acquire(): valid while lease_clock() is earlier. What was renewed before the server recovered, or before its wall clock was set, counts as renewed then; so does a renew_time in the future if resource_version, which has the time of the last change, is as well.';
+
+CREATE FUNCTION lease_clock(
+	OUT now timestamptz,
+	OUT counts_from timestamptz,
+	OUT grants_from timestamptz)
+LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_clock() IS
+'The clock by which leases expire. now: with lease in shared_preload_libraries measured by a clock that nobody sets, and within a tenth of a second of the wall clock; otherwise the wall clock. counts_from: what was renewed before counts as renewed then: since when the server can write (it was started, has recovered from a crash, or was promoted; unless lease.recovery_grace is off), or since its wall clock was set; NULL on a standby. grants_from: nobody acquires a lease anew before then (lease.quiet_period); NULL when that is over.';
 
 CREATE FUNCTION lease_holder(
 	name text,
@@ -412,8 +429,8 @@ SELECT l.namespace,
 	   CASE WHEN e.expires_at <= c.now THEN 'expired' END,
 	   tstzrange(l.held_since, CASE WHEN e.expires_at <= c.now THEN e.expires_at ELSE 'infinity' END)
 FROM lease l
-CROSS JOIN LATERAL (SELECT clock_timestamp() AS now) c
-CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds) AS expires_at) e
+CROSS JOIN lease_clock() c
+CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds, l.resource_version) AS expires_at) e
 WHERE e.expires_at IS NOT NULL AND l.held_since <= e.expires_at;
 
 COMMENT ON VIEW lease_holdings IS
@@ -438,6 +455,8 @@ SELECT l.namespace,
 	   END AS status,
 	   CASE WHEN isfinite(e.expires_at) THEN e.expires_at - c.now END AS expires_in,
 	   c.now - l.renew_time AS renewed_ago,
+	   coalesce(e.expires_at > c.now AND (l.renew_time < c.counts_from OR
+		(l.renew_time > c.now AND e.expires_at <= c.now + make_interval(secs => l.lease_duration_seconds))), false) AS in_grace,
 	   l.fencing_token,
 	   l.lease_transitions,
 	   coalesce(w.waiting, 0) AS waiting,
@@ -452,10 +471,10 @@ SELECT l.namespace,
 FROM lease l
 LEFT JOIN (SELECT namespace, name, count(*) AS waiting FROM lease_waiters() GROUP BY namespace, name) w
 	ON w.namespace = l.namespace AND w.name = l.name
-CROSS JOIN LATERAL (SELECT clock_timestamp() AS now) c
-CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds) AS expires_at) e
+CROSS JOIN lease_clock() c
+CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds, l.resource_version) AS expires_at) e
 CROSS JOIN LATERAL (SELECT CASE WHEN e.expires_at > c.now THEN NULL ELSE
-	greatest(l.not_before, e.expires_at + make_interval(secs => l.lock_delay_seconds)) END AS available_at) a;
+	greatest(l.not_before, e.expires_at + make_interval(secs => l.lock_delay_seconds), c.grants_from) END AS available_at) a;
 
 COMMENT ON VIEW lease_status IS
 'who holds what, since when and until when, by the same rule of validity as lease_acquire()';
@@ -465,6 +484,7 @@ COMMENT ON COLUMN lease_status.holder_identity IS 'who holds it or, when expired
 COMMENT ON COLUMN lease_status.status IS 'held, expired (its holder did not renew in time: anybody may acquire it), reserved (nobody holds it, but it is kept back until reserved_until), or free';
 COMMENT ON COLUMN lease_status.expires_in IS 'time left; negative when expired, NULL when free or without end';
 COMMENT ON COLUMN lease_status.renewed_ago IS 'time since the last renewal';
+COMMENT ON COLUMN lease_status.in_grace IS 'true if it counts as renewed when the server recovered, or its clock was set, and was not renewed since: its holder may be gone';
 COMMENT ON COLUMN lease_status.fencing_token IS 'the current fencing token';
 COMMENT ON COLUMN lease_status.lease_transitions IS 'how often the holder changed, counted as client-go does';
 COMMENT ON COLUMN lease_status.duration IS 'how long the lease is valid after a renewal';
@@ -745,9 +765,9 @@ COMMENT ON FUNCTION lease_node_status_since(timestamptz, text, timestamptz, time
 
 CREATE VIEW lease_nodes WITH (security_invoker = true) AS
 SELECT coalesce(n.name, l.name) AS name,
-	   lease_node_status(k.created, p.ready, k.last_heartbeat, c.now) AS status,
+	   lease_node_status(k.created, p.ready, k.counts_as_heard, c.now) AS status,
 	   k.last_heartbeat,
-	   lease_node_status_since(k.created, p.ready, k.last_heartbeat, p.since, least(l.held_since, l.renew_time), c.now) AS since,
+	   lease_node_status_since(k.created, p.ready, k.counts_as_heard, p.since, least(l.held_since, l.renew_time), c.now) AS since,
 	   n.unschedulable IS NOT TRUE AS schedulable,
 	   n.name IS NOT NULL AS registered,
 	   p.ready AS posted_ready,
@@ -756,10 +776,11 @@ SELECT coalesce(n.name, l.name) AS name,
 	   n.labels
 FROM lease_node n
 FULL JOIN (SELECT * FROM lease WHERE namespace = 'kube-node-lease') l ON l.name = n.name
-CROSS JOIN LATERAL (SELECT clock_timestamp() AS now) c
+CROSS JOIN lease_clock() c
 LEFT JOIN LATERAL lease_node_posted(n.status) p ON true
 CROSS JOIN LATERAL (SELECT coalesce(n.creation_timestamp, l.creation_timestamp) AS created,
-	greatest(l.renew_time, p.last_heartbeat) AS last_heartbeat) k;
+	greatest(l.renew_time, p.last_heartbeat) AS last_heartbeat,
+	CASE WHEN coalesce(l.renew_time, p.last_heartbeat) IS NOT NULL THEN greatest(l.renew_time, p.last_heartbeat, c.counts_from) END AS counts_as_heard) k;
 
 COMMENT ON VIEW lease_nodes IS
 'which nodes are alive: one row for each registered node and each lease in kube-node-lease, by the rule of lease_node_status()';
@@ -870,14 +891,15 @@ CREATE VIEW lease_apiservers WITH (security_invoker = true) AS
 SELECT l.name,
 	   l.labels ->> 'kubernetes.io/hostname' AS hostname,
 	   CASE WHEN l.holder_identity ~ '_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN right(l.holder_identity, 36)::uuid END AS instance,
-	   coalesce(e.expires_at > clock_timestamp(), false) AS live,
+	   coalesce(e.expires_at > c.now, false) AS live,
 	   l.renew_time AS last_renewal,
 	   e.expires_at,
 	   l.holder_identity,
 	   l.fencing_token,
 	   l.creation_timestamp
 FROM lease l
-CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds) AS expires_at) e
+CROSS JOIN lease_clock() c
+CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds, l.resource_version) AS expires_at) e
 WHERE l.namespace = 'kube-system'
 	AND (l.labels @> '{"k8s.io/component": "kube-apiserver"}' OR l.labels @> '{"apiserver.kubernetes.io/identity": "kube-apiserver"}')
 ORDER BY l.name;
@@ -1082,7 +1104,7 @@ SELECT l.namespace,
 	   coalesce(a.xact_start, p.prepared) AS since,
 	   a.state,
 	   a.query,
-	   lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds) AS expires_at
+	   lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds, l.resource_version) AS expires_at
 FROM lease l
 CROSS JOIN LATERAL lease_row_lockers(l.ctid) k
 LEFT JOIN pg_stat_activity a ON a.pid = k.pid

@@ -26,6 +26,7 @@ PG_FUNCTION_INFO_V1(lease_renew);
 PG_FUNCTION_INFO_V1(lease_renew_all);
 PG_FUNCTION_INFO_V1(lease_release);
 PG_FUNCTION_INFO_V1(lease_handover);
+PG_FUNCTION_INFO_V1(lease_expires_at);
 PG_FUNCTION_INFO_V1(lease_holder);
 PG_FUNCTION_INFO_V1(lease_is_held);
 
@@ -72,24 +73,24 @@ get_acquire_args(FunctionCallInfo fcinfo)
 }
 
 /*
- * Acquires, and waits if asked to.  row and now are set as by
+ * Acquires, and waits if asked to.  row and time are set as by
  * lease_election_acquire().
  */
 static LeaseStatus
 acquire(FunctionCallInfo fcinfo, const AcquireArgs *args, bool atomic,
-		LeaseRow *row, TimestampTz *now)
+		LeaseRow *row, LeaseTime *time)
 {
 	Oid			funcid = fcinfo->flinfo->fn_oid;
 	LeaseStatus status;
 
 	if (args->wait > 0)
 		status = lease_wait_acquire(funcid, &args->key, &args->terms, args->wait,
-									atomic, row, now);
+									atomic, row, time);
 	else
 	{
 		LeaseStore *store = lease_store_open(funcid, true);
 
-		status = lease_election_acquire(store, &args->key, &args->terms, row, now);
+		status = lease_election_acquire(store, &args->key, &args->terms, row, time);
 		lease_store_close(store);
 	}
 	lease_stat_answer(args->key.namespace, status, LEASE_STAT_REFUSED);
@@ -118,14 +119,14 @@ lease_acquire(PG_FUNCTION_ARGS)
 	AcquireArgs args = get_acquire_args(fcinfo);
 	LeaseStatus status;
 	LeaseRow	row;
-	TimestampTz now;
+	LeaseTime	time;
 	TimestampTz expires_at;
 	bool		acquired;
 	Datum		values[lengthof(columns)];
 	bool		nulls[lengthof(columns)] = {false};
 
 	lease_require_writable("lease_acquire()");
-	status = acquire(fcinfo, &args, true, &row, &now);
+	status = acquire(fcinfo, &args, true, &row, &time);
 
 	acquired = status == LEASE_ACQUIRED || status == LEASE_RENEWED;
 	values[0] = BoolGetDatum(acquired);
@@ -135,14 +136,14 @@ lease_acquire(PG_FUNCTION_ARGS)
 	else
 	{
 		expires_at = status == LEASE_RESERVED ?
-			lease_ttl_available_at(&row, args.terms.holder) : lease_ttl_expires_at(&row);
+			lease_ttl_available_at(&row, args.terms.holder, &time) : lease_ttl_expires_at(&row, &time);
 		nulls[2] = row.holder_identity == NULL;
 		values[2] = PointerGetDatum(row.holder_identity);
 		/* a loser has no business with the holder's token */
 		nulls[3] = !acquired;
 		values[3] = Int64GetDatum(row.fencing_token);
 		values[4] = TimestampTzGetDatum(expires_at);
-		values[5] = lease_result_expires_in(expires_at, now, &nulls[5]);
+		values[5] = lease_result_expires_in(expires_at, time.now, &nulls[5]);
 		nulls[6] = row.lease_transitions == LEASE_NO_TRANSITIONS;
 		values[6] = Int32GetDatum(row.lease_transitions);
 	}
@@ -158,12 +159,12 @@ lease_await(PG_FUNCTION_ARGS)
 {
 	AcquireArgs args = get_acquire_args(fcinfo);
 	LeaseRow	row;
-	TimestampTz now;
+	LeaseTime	time;
 	bool		atomic = fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
 		castNode(CallContext, fcinfo->context)->atomic;
 
 	lease_require_writable("lease_await()");
-	(void) acquire(fcinfo, &args, atomic, &row, &now);
+	(void) acquire(fcinfo, &args, atomic, &row, &time);
 	PG_RETURN_VOID();
 }
 
@@ -179,16 +180,16 @@ lease_renew(PG_FUNCTION_ARGS)
 	LeaseStore *store;
 	LeaseStatus status;
 	LeaseRow	row;
-	TimestampTz now;
+	LeaseTime	time;
 
 	lease_require_writable("lease_renew()");
 
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
-	status = lease_election_renew(store, &key, holder, token, &row, &now);
+	status = lease_election_renew(store, &key, holder, token, &row, &time);
 	lease_store_close(store);
 	lease_stat_answer(key.namespace, status, LEASE_STAT_LOST);
 
-	return lease_result_renewal(status, &row, now);
+	return lease_result_renewal(status, &row, &time);
 }
 
 /* history.c counts what has been given up. */
@@ -300,10 +301,10 @@ renew_keys(LeaseStore *store, text *holder, int count, const LeaseKey *keys,
 	for (int i = 0; i < count; i++)
 	{
 		LeaseRow	row;
-		TimestampTz now;
+		LeaseTime	time;
 
 		CHECK_FOR_INTERRUPTS();
-		statuses[i] = lease_election_renew(store, &keys[i], holder, 0, &row, &now);
+		statuses[i] = lease_election_renew(store, &keys[i], holder, 0, &row, &time);
 		lease_stat_answer(keys[i].namespace, statuses[i], LEASE_STAT_LOST);
 		if (statuses[i] == LEASE_RENEWED)
 			renewed++;
@@ -360,6 +361,28 @@ lease_renew_all(PG_FUNCTION_ARGS)
 }
 
 /*
+ * SQL: lease_expires_at(holder_identity, renew_time, lease_duration_seconds,
+ *		resource_version)
+ */
+Datum
+lease_expires_at(PG_FUNCTION_ARGS)
+{
+	LeaseTime	time = lease_clock_read();
+	LeaseRow	row = {0};
+	TimestampTz expires_at;
+
+	row.holder_identity = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
+	row.renew_time = PG_ARGISNULL(1) ? LEASE_NO_TIME : PG_GETARG_TIMESTAMPTZ(1);
+	row.lease_duration_seconds = PG_ARGISNULL(2) ? LEASE_NO_DURATION : PG_GETARG_INT32(2);
+	row.resource_version = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3);
+
+	expires_at = lease_ttl_expires_at(&row, &time);
+	if (expires_at == LEASE_NO_TIME)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(expires_at);
+}
+
+/*
  * Who holds the lease at this moment?  NULL if nobody does.
  */
 static text *
@@ -367,7 +390,7 @@ current_holder(FunctionCallInfo fcinfo, const LeaseKey *key)
 {
 	LeaseStore *store = lease_store_open(fcinfo->flinfo->fn_oid, false);
 	LeaseRow	row;
-	TimestampTz now;
+	LeaseTime	time;
 	text	   *holder = NULL;
 
 	if (store == NULL)
@@ -377,8 +400,8 @@ current_holder(FunctionCallInfo fcinfo, const LeaseKey *key)
 				 errhint("Try again when the command that locks the table has ended.")));
 
 	/* The clock first: see election.c. */
-	now = GetCurrentTimestamp();
-	if (lease_store_read(store, key, &row) && lease_ttl_is_valid(&row, now))
+	time = lease_clock_read();
+	if (lease_store_read(store, key, &row) && lease_ttl_is_valid(&row, &time))
 		holder = row.holder_identity;
 	lease_store_close(store);
 	return holder;

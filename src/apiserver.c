@@ -191,7 +191,7 @@ lease_apiserver_heartbeat(PG_FUNCTION_ARGS)
 	LeaseStore *store;
 	LeaseStatus status;
 	LeaseRow	row;
-	TimestampTz now;
+	LeaseTime	time;
 
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -212,8 +212,8 @@ lease_apiserver_heartbeat(PG_FUNCTION_ARGS)
 	beat.take_over = take_over_if_new;
 
 	store = lease_store_open(beat.funcid, true);
-	status = lease_election_heartbeat(store, &key, &beat, &row, &now);
+	status = lease_election_heartbeat(store, &key, &beat, &row, &time);
 	lease_store_close(store);
 	lease_stat_answer(key.namespace, status, LEASE_STAT_REFUSED);
-	return lease_result_renewal(status, &row, now);
+	return lease_result_renewal(status, &row, &time);
 }

@@ -1,29 +1,43 @@
 /*
  * clock.c
- *		Was the wall clock set?
+ *		The clock by which leases expire, and since when it can be relied on.
  *
- * Leases expire by the wall clock.  It is compared with one that nobody sets and
- * that goes on while the machine sleeps: their difference stays, unless the wall
- * clock is set.  That NTP makes it run slower or faster changes nothing, for it
- * does so with both.
+ * Lease time looks like the wall clock, but if the library is preloaded it is
+ * measured by a steady clock, which nobody sets and which goes on while the
+ * machine sleeps: lease time = steady time + offset.  When the wall clock is set,
+ * the offset follows, and all leases count as renewed at that moment, as they do
+ * when the server has recovered: the times in their rows are of another clock.
+ * NTP slews both clocks alike.
  *
- * Steps are seen by who looks often enough to see them apart: with preloading
- * the background worker, for all; without, each session those between its own
- * looks.
+ * Without preloading, lease time is the wall clock.
+ *
+ * Locking: who notices that the wall clock was set takes the spinlock and changes
+ * first since when leases count, and then the offset.  Everybody reads them the
+ * other way round, so that with a new offset he sees when it became valid.
  */
 #include "postgres.h"
 
+#include <limits.h>
+#include <sys/stat.h>
 #include <time.h>
 
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
+#include "utils/backend_status.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "lease.h"
+#include "compat.h"
 
+PG_FUNCTION_INFO_V1(lease_clock);
 PG_FUNCTION_INFO_V1(lease_clock_steps);
 
 /* What counts as a step, in microseconds: leases last a second at least. */
@@ -38,6 +52,13 @@ PG_FUNCTION_INFO_V1(lease_clock_steps);
 #define STEADY_CLOCK CLOCK_MONOTONIC
 #endif
 
+/* Of steady time: not known, or never. */
+#define NO_STEADY_TIME 0
+
+/* lease.recovery_grace and lease.quiet_period */
+static bool recovery_grace = true;
+static int	quiet_period = 0;
+
 /* Times of the steady clock are in microseconds. */
 typedef struct Reading
 {
@@ -45,18 +66,62 @@ typedef struct Reading
 	int64		offset;			/* of the wall clock against it */
 } Reading;
 
-typedef struct ClockWatch
+/*
+ * From when the server became able to write until it crashes or is stopped.  No
+ * process lives longer, but one may have begun before, on a standby.
+ */
+typedef struct Incarnation
 {
-	slock_t		mutex;
-	Reading		last;
+	TimestampTz began;			/* by the wall clock; LEASE_NO_TIME: not known */
+	int64		began_steady;
+	bool		promoted;		/* with a new timeline */
+} Incarnation;
+
+typedef struct Clock
+{
+	/* read without a lock, in this order */
+	pg_atomic_uint64 offset;	/* of lease time against the steady clock */
+	pg_atomic_uint64 stepped_at;	/* steady time of the last step */
+
+	slock_t		mutex;			/* for these, and for changing those */
+	Incarnation incarnation;
+	int64		seen;			/* steady time of the last look */
 	int64		steps;			/* since the first look, at server start if preloaded */
 	int64		last_step;		/* in microseconds, positive: forwards */
-	int64		last_step_at;	/* by the steady clock */
-} ClockWatch;
+} Clock;
 
-/* In shared memory, if there is some. */
-static ClockWatch own_watch;
-static ClockWatch *watch = NULL;
+/* In shared memory, if there is some; else only steps are looked for with it. */
+static Clock own_base;
+static Clock *base = NULL;
+static bool preloaded = false;
+
+/* When it is known */
+static Incarnation incarnation = {LEASE_NO_TIME, NO_STEADY_TIME, false};
+
+void
+lease_clock_init(void)
+{
+	DefineCustomBoolVariable("lease.recovery_grace",
+							 "Leases count as renewed when the server has recovered.",
+							 "A renewal that was lost in a crash or a promotion then lets nobody in early.",
+							 &recovery_grace,
+							 true,
+							 PGC_SIGHUP,
+							 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("lease.quiet_period",
+							"How long after a promotion or point-in-time recovery nobody acquires a lease anew.",
+							"With asynchronous replication, set this to the longest duration of a lease: an acquisition may have been lost.",
+							&quiet_period,
+							0, 0, INT_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_S,
+							NULL, NULL, NULL);
+}
+
+/*
+ * ---------- Readings ----------
+ */
 
 static int64
 steady_now(void)
@@ -91,59 +156,277 @@ read_clocks(Reading *reading)
 void
 lease_clock_request_shmem(void)
 {
-	RequestAddinShmemSpace(sizeof(ClockWatch));
+	RequestAddinShmemSpace(sizeof(Clock));
 }
 
-static ClockWatch *
-begin(ClockWatch *new_watch)
+static Clock *
+begin(Clock *new_clock)
 {
-	memset(new_watch, 0, sizeof(ClockWatch));
-	SpinLockInit(&new_watch->mutex);
-	(void) read_clocks(&new_watch->last);	/* else the first look is the first */
-	return new_watch;
+	Reading		now = {steady_now(), GetCurrentTimestamp() - steady_now()};
+
+	(void) read_clocks(&now);	/* else the first look will find a step */
+	memset(new_clock, 0, sizeof(Clock));
+	SpinLockInit(&new_clock->mutex);
+	pg_atomic_init_u64(&new_clock->offset, now.offset);
+	pg_atomic_init_u64(&new_clock->stepped_at, NO_STEADY_TIME);
+	new_clock->incarnation = incarnation;
+	new_clock->seen = now.steady;
+	return new_clock;
 }
 
 void
 lease_clock_startup_shmem(void)
 {
 	bool		found;
-	ClockWatch *shared = ShmemInitStruct("lease clock", sizeof(ClockWatch), &found);
+	Clock	   *shared = ShmemInitStruct("lease clock", sizeof(Clock), &found);
 
-	watch = found ? shared : begin(shared);
+	base = found ? shared : begin(shared);
+	preloaded = true;
 }
 
 /*
  * Looks whether the wall clock was set since the last look, of whichever process.
  *
- * To be called about once a second by the worker: what happens between two looks
- * shows as one step, at the time of the second, and a step forth and back does
- * not show at all.  It costs a few readings of clocks.
+ * What happens between two looks shows as one step, at the time of the second,
+ * and a step forth and back does not show at all.
  */
-void
-lease_clock_watch(void)
+static void
+look(void)
 {
 	Reading		now;
 
-	if (watch == NULL)
-		watch = begin(&own_watch);
+	if (base == NULL)
+		base = begin(&own_base);
 	if (!read_clocks(&now))
 		return;
 
-	SpinLockAcquire(&watch->mutex);
+	SpinLockAcquire(&base->mutex);
 	/* Somebody may have looked after us, and got here before. */
-	if (now.steady > watch->last.steady)
+	if (now.steady > base->seen)
 	{
-		int64		step = now.offset - watch->last.offset;
+		int64		step = now.offset - (int64) pg_atomic_read_u64(&base->offset);
 
-		if (watch->last.steady != 0 && (step >= MIN_STEP || step <= -MIN_STEP))
+		base->seen = now.steady;
+		if (step >= MIN_STEP || step <= -MIN_STEP)
 		{
-			watch->steps++;
-			watch->last_step = step;
-			watch->last_step_at = now.steady;
+			base->steps++;
+			base->last_step = step;
+			pg_atomic_write_u64(&base->stepped_at, now.steady);
+			pg_write_barrier();
+			pg_atomic_write_u64(&base->offset, now.offset);
 		}
-		watch->last = now;
 	}
-	SpinLockRelease(&watch->mutex);
+	SpinLockRelease(&base->mutex);
+}
+
+/*
+ * ---------- Recovery ----------
+ */
+
+/*
+ * When the walwriter started, which the postmaster does as soon as the server is
+ * open for writing: after its start, a crash, or a promotion.  LEASE_NO_TIME if
+ * there is none yet.
+ */
+static TimestampTz
+walwriter_start(void)
+{
+	int			count = pgstat_fetch_stat_numbackends();
+	TimestampTz start = LEASE_NO_TIME;
+
+	for (int i = 1; i <= count; i++)
+	{
+		PgBackendStatus *status = &pgstat_get_local_beentry_by_index(i)->backendStatus;
+
+		if (status->st_backendType == B_WAL_WRITER)
+			start = status->st_proc_start_timestamp;
+	}
+
+	/* or pg_stat_activity would stand still until our caller's transaction ends */
+	pgstat_clear_backend_activity_snapshot();
+	return start;
+}
+
+/*
+ * Has this postmaster begun a new timeline?  Then there is a history file that it
+ * has written.
+ */
+static bool
+began_timeline(void)
+{
+	char		path[MAXPGPATH];
+	struct stat st;
+
+	TLHistoryFilePath(path, GetWALInsertionTimeLine());
+	return stat(path, &st) == 0 && time_t_to_timestamptz(st.st_mtime + 1) > PgStartTime;
+}
+
+/*
+ * Finds out about this incarnation.  False if it has just begun and the walwriter
+ * is not there yet.
+ */
+static bool
+find_incarnation(Incarnation *found)
+{
+	found->began = walwriter_start();
+	if (found->began == LEASE_NO_TIME)
+		return false;
+	if (preloaded)
+		found->began_steady = found->began - (int64) pg_atomic_read_u64(&base->offset);
+	found->promoted = began_timeline();
+	return true;
+}
+
+/*
+ * This incarnation, not known on a standby.  In the moment in which one begins
+ * nobody knows, and it begins now.
+ */
+static Incarnation
+current_incarnation(void)
+{
+	Incarnation found = {LEASE_NO_TIME, NO_STEADY_TIME, false};
+
+	if (incarnation.began != LEASE_NO_TIME || RecoveryInProgress())
+		return incarnation;
+	if (preloaded)
+	{
+		SpinLockAcquire(&base->mutex);
+		incarnation = base->incarnation;
+		SpinLockRelease(&base->mutex);
+		if (incarnation.began != LEASE_NO_TIME)
+			return incarnation;
+	}
+	if (!find_incarnation(&found))
+	{
+		found.began = GetCurrentTimestamp();
+		found.began_steady = steady_now();
+		return found;
+	}
+	if (preloaded)
+	{
+		/* the same for all, whatever becomes of the wall clock */
+		SpinLockAcquire(&base->mutex);
+		if (base->incarnation.began == LEASE_NO_TIME)
+			base->incarnation = found;
+		found = base->incarnation;
+		SpinLockRelease(&base->mutex);
+	}
+	incarnation = found;
+	return incarnation;
+}
+
+/*
+ * ---------- Lease time ----------
+ */
+
+/*
+ * Adds what follows from when the server became able to write, in lease time.
+ */
+static void
+add_incarnation(LeaseTime *time, TimestampTz began, bool promoted)
+{
+	if (recovery_grace)
+		time->counts_from = began;
+	if (promoted && quiet_period > 0)
+		time->grants_from = lease_ttl_after(began, quiet_period * USECS_PER_SEC);
+}
+
+static LeaseTime
+wall_time(void)
+{
+	LeaseTime	time = {GetCurrentTimestamp(), LEASE_NO_TIME, LEASE_NO_TIME, false};
+	Incarnation current = current_incarnation();
+
+	if (current.began != LEASE_NO_TIME)
+		add_incarnation(&time, current.began, current.promoted);
+	return time;
+}
+
+static LeaseTime
+steady_time(void)
+{
+	LeaseTime	time = {LEASE_NO_TIME, LEASE_NO_TIME, LEASE_NO_TIME, true};
+	Incarnation current = current_incarnation();
+	int64		offset = pg_atomic_read_u64(&base->offset);
+	int64		stepped_at;
+
+	pg_read_barrier();
+	stepped_at = pg_atomic_read_u64(&base->stepped_at);
+	time.now = steady_now() + offset;
+	if (current.began != LEASE_NO_TIME)
+		add_incarnation(&time, current.began_steady + offset, current.promoted);
+	if (stepped_at != NO_STEADY_TIME)
+		time.counts_from = Max(time.counts_from, stepped_at + offset);
+	return time;
+}
+
+/*
+ * What time is it?  To be asked with the row locked before anything is decided
+ * about it.
+ */
+LeaseTime
+lease_clock_read(void)
+{
+	LeaseTime	time;
+	int64		step;
+
+	if (!preloaded)
+		return wall_time();
+
+	time = steady_time();
+	step = GetCurrentTimestamp() - time.now;
+	if (step < MIN_STEP && step > -MIN_STEP)
+		return time;
+	look();
+	return steady_time();
+}
+
+TimestampTz
+lease_clock_now(void)
+{
+	return preloaded ? lease_clock_read().now : GetCurrentTimestamp();
+}
+
+/*
+ * The second in which this server became able to write, since 1970; the present
+ * one if it is not.
+ */
+int64
+lease_clock_incarnation(void)
+{
+	Incarnation current = current_incarnation();
+
+	return timestamptz_to_time_t(current.began == LEASE_NO_TIME ? GetCurrentTimestamp() : current.began);
+}
+
+/*
+ * ---------- SQL functions ----------
+ */
+
+static void
+put_time(TimestampTz time, Datum *value, bool *isnull)
+{
+	*isnull = time == LEASE_NO_TIME;
+	*value = TimestampTzGetDatum(time);
+}
+
+/*
+ * SQL: lease_clock()
+ */
+Datum
+lease_clock(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc;
+	LeaseTime	time = lease_clock_read();
+	Datum		values[3];
+	bool		nulls[3];
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	put_time(time.now, &values[0], &nulls[0]);
+	put_time(time.counts_from, &values[1], &nulls[1]);
+	put_time(time.grants_from > time.now ? time.grants_from : LEASE_NO_TIME, &values[2], &nulls[2]);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
 }
 
 /*
@@ -153,23 +436,25 @@ Datum
 lease_clock_steps(PG_FUNCTION_ARGS)
 {
 	TupleDesc	tupdesc;
-	ClockWatch	seen;
-	Interval	step = {0};
+	int64		steps;
+	int64		stepped_at;
+	Interval	last_step = {0};
 	Datum		values[3] = {0};
 	bool		nulls[3] = {false, true, true};
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	lease_clock_watch();
-	SpinLockAcquire(&watch->mutex);
-	seen = *watch;
-	SpinLockRelease(&watch->mutex);
-	values[0] = Int64GetDatum(seen.steps);
-	if (seen.steps > 0)
+	look();
+	SpinLockAcquire(&base->mutex);
+	steps = base->steps;
+	last_step.time = base->last_step;
+	stepped_at = pg_atomic_read_u64(&base->stepped_at);
+	SpinLockRelease(&base->mutex);
+	values[0] = Int64GetDatum(steps);
+	if (steps > 0)
 	{
-		step.time = seen.last_step;
-		values[1] = IntervalPGetDatum(&step);
-		values[2] = TimestampTzGetDatum(GetCurrentTimestamp() - (steady_now() - seen.last_step_at));
+		values[1] = IntervalPGetDatum(&last_step);
+		values[2] = TimestampTzGetDatum(GetCurrentTimestamp() - (steady_now() - stepped_at));
 		nulls[1] = nulls[2] = false;
 	}
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));

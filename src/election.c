@@ -31,6 +31,14 @@
  */
 #define MAX_TRIES 16
 
+/* A lease that is missing */
+static const LeaseRow nobodys_row = {
+	.acquire_time = LEASE_NO_TIME,
+	.renew_time = LEASE_NO_TIME,
+	.not_before = LEASE_NO_TIME,
+	.lease_transitions = LEASE_NO_TRANSITIONS,
+};
+
 static bool
 is_held_by(const LeaseRow *row, const text *holder)
 {
@@ -52,36 +60,36 @@ is_free(const LeaseRow *row)
  */
 static LeaseStatus
 check_mine(const LeaseRow *row, const text *holder, int64 token,
-		   bool must_be_valid, TimestampTz now)
+		   bool must_be_valid, const LeaseTime *time)
 {
 	if (is_free(row))
 		return LEASE_FREE;
 	if ((holder != NULL && !is_held_by(row, holder)) ||
 		(token != 0 && token != row->fencing_token))
 		return LEASE_HELD;
-	if (must_be_valid && !lease_ttl_is_valid(row, now))
+	if (must_be_valid && !lease_ttl_is_valid(row, time))
 		return LEASE_EXPIRED;
 	return LEASE_RENEWED;
 }
 
 /*
  * Looks, locks, and looks again.  LEASE_RENEWED if the row is locked and
- * check_mine() said yes at the time now; else the reason why not.
+ * check_mine() said yes at this time; else the reason why not.
  */
 static LeaseStatus
 lock_mine(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 		  const text *holder, int64 token, bool must_be_valid,
-		  LeaseRow *row, TimestampTz *now)
+		  LeaseRow *row, LeaseTime *time)
 {
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
 		LeaseLockResult result;
 		LeaseStatus status;
 
-		*now = GetCurrentTimestamp();
+		*time = lease_clock_read();
 		if (!lease_store_read(store, key, row))
 			return LEASE_MISSING;
-		status = check_mine(row, holder, token, must_be_valid, *now);
+		status = check_mine(row, holder, token, must_be_valid, time);
 		if (status != LEASE_RENEWED)
 			return status;
 
@@ -91,8 +99,8 @@ lock_mine(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 		if (result == LEASE_LOCK_STALE)
 			continue;
 
-		*now = GetCurrentTimestamp();
-		return check_mine(row, holder, token, must_be_valid, *now);
+		*time = lease_clock_read();
+		return check_mine(row, holder, token, must_be_valid, time);
 	}
 	return LEASE_BUSY;
 }
@@ -139,18 +147,26 @@ grant(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTerms *t
 }
 
 /*
- * Extends the holding in a locked row.  renew_time never goes back.
+ * Extends the holding in a locked row.  renew_time does not go back, unless the
+ * clock has.
  */
 static void
 extend(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
-	   int32 duration_seconds, TimestampTz now)
+	   int32 duration_seconds, const LeaseTime *time)
 {
 	bool		new_duration = row->lease_duration_seconds != duration_seconds;
+	TimestampTz not_before = lease_ttl_not_before(row, time);
 
-	row->renew_time = Max(row->renew_time, now);
+	row->renew_time = lease_ttl_is_ahead(row, time) ? time->now : Max(row->renew_time, time->now);
 	row->lease_duration_seconds = duration_seconds;
-	row->resource_version = lease_ttl_next_resource_version(row->resource_version, now);
-	lease_store_renew(store, key, row, new_duration);
+	row->resource_version = lease_ttl_next_resource_version(row->resource_version, time->now);
+	if (not_before != row->not_before)
+	{
+		row->not_before = not_before;
+		lease_store_update(store, key, row, LEASE_ON_RENEWAL);
+	}
+	else
+		lease_store_renew(store, key, row, new_duration);
 }
 
 /*
@@ -171,11 +187,11 @@ create(LeaseStore *store, const LeaseKey *key, const LeaseTerms *terms,
  * LEASE_RENEWED stand for yes; else the reason.
  */
 static LeaseStatus
-check_free(const LeaseRow *row, const text *holder, TimestampTz now)
+check_free(const LeaseRow *row, const text *holder, const LeaseTime *time)
 {
-	if (lease_ttl_is_valid(row, now))
+	if (lease_ttl_is_valid(row, time))
 		return is_held_by(row, holder) ? LEASE_RENEWED : LEASE_HELD;
-	if (now < lease_ttl_available_at(row, holder))
+	if (time->now < lease_ttl_available_at(row, holder, time))
 		return LEASE_RESERVED;
 	return LEASE_ACQUIRED;
 }
@@ -190,37 +206,40 @@ check_free(const LeaseRow *row, const text *holder, TimestampTz now)
  */
 LeaseStatus
 lease_election_look(LeaseStore *store, const LeaseKey *key, text *holder,
-					LeaseRow *row, TimestampTz *now)
+					LeaseRow *row, LeaseTime *time)
 {
 	if (store == NULL)
 		return LEASE_BUSY;
-	*now = GetCurrentTimestamp();
+	*time = lease_clock_read();
 	if (!lease_store_read(store, key, row))
-		return LEASE_MISSING;
-	return check_free(row, holder, *now);
+	{
+		*row = nobodys_row;
+		return time->now < time->grants_from ? LEASE_RESERVED : LEASE_MISSING;
+	}
+	return check_free(row, holder, time);
 }
 
 /*
  * Acquires the lease, or renews it if holder has it already.  Whatever comes
- * out, row and now are what the decision was made on; row is not set with
+ * out, row and time are what the decision was made on; row is not set with
  * LEASE_BUSY.
  */
 LeaseStatus
 lease_election_acquire(LeaseStore *store, const LeaseKey *key,
-					   const LeaseTerms *terms, LeaseRow *row, TimestampTz *now)
+					   const LeaseTerms *terms, LeaseRow *row, LeaseTime *time)
 {
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
 		LeaseLockResult result;
-		LeaseStatus wanted = lease_election_look(store, key, terms->holder, row, now);
+		LeaseStatus wanted = lease_election_look(store, key, terms->holder, row, time);
 		LeaseStatus status;
 
 		if (wanted == LEASE_HELD || wanted == LEASE_RESERVED)
 			return wanted;
 		if (wanted == LEASE_MISSING)
 		{
-			*now = GetCurrentTimestamp();
-			result = create(store, key, terms, row, *now);
+			*time = lease_clock_read();
+			result = create(store, key, terms, row, time->now);
 			if (result == LEASE_LOCK_OK)
 				return LEASE_ACQUIRED;
 		}
@@ -233,16 +252,16 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 		if (result == LEASE_LOCK_STALE)
 			continue;
 
-		*now = GetCurrentTimestamp();
-		status = check_free(row, terms->holder, *now);
+		*time = lease_clock_read();
+		status = check_free(row, terms->holder, time);
 		if (status == LEASE_ACQUIRED)
 		{
 			if (wanted != LEASE_ACQUIRED)
 				continue;		/* ran out since: that takes the stronger lock */
-			grant(store, key, row, terms, *now);
+			grant(store, key, row, terms, time->now);
 		}
 		else if (status == LEASE_RENEWED)
-			extend(store, key, row, terms->duration_seconds, *now);
+			extend(store, key, row, terms->duration_seconds, time);
 		return status;
 	}
 	return LEASE_BUSY;
@@ -250,18 +269,18 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 
 /*
  * Extends a lease that is holder's and still valid.  token 0 means any.  row
- * and now are what the decision was made on; row is not set with LEASE_MISSING
+ * and time are what the decision was made on; row is not set with LEASE_MISSING
  * and LEASE_BUSY.
  */
 LeaseStatus
 lease_election_renew(LeaseStore *store, const LeaseKey *key, text *holder,
-					 int64 token, LeaseRow *row, TimestampTz *now)
+					 int64 token, LeaseRow *row, LeaseTime *time)
 {
 	LeaseStatus status = lock_mine(store, key, LockTupleNoKeyExclusive,
-								   holder, token, true, row, now);
+								   holder, token, true, row, time);
 
 	if (status == LEASE_RENEWED)
-		extend(store, key, row, row->lease_duration_seconds, *now);
+		extend(store, key, row, row->lease_duration_seconds, time);
 	return status;
 }
 
@@ -290,16 +309,17 @@ LeaseStatus
 lease_election_release(LeaseStore *store, const LeaseKey *key, text *holder,
 					   int64 token, LeaseReason reason, LeaseRow *row)
 {
-	TimestampTz now;
+	LeaseTime	time;
 	LeaseStatus status = lock_mine(store, key, LockTupleExclusive,
-								   holder, token, false, row, &now);
+								   holder, token, false, row, &time);
 
 	if (status != LEASE_RENEWED)
 		return status;
 
-	if (row->not_before <= now)
+	row->not_before = lease_ttl_not_before(row, &time);
+	if (row->not_before <= time.now)
 		row->not_before = LEASE_NO_TIME;
-	end_holding(store, key, row, reason, now);
+	end_holding(store, key, row, reason, time.now);
 	return LEASE_RELEASED;
 }
 
@@ -311,35 +331,53 @@ LeaseStatus
 lease_election_handover(LeaseStore *store, const LeaseKey *key, text *holder,
 						int64 token, text *successor, int64 reserve, LeaseRow *row)
 {
-	TimestampTz now;
+	LeaseTime	time;
 	LeaseStatus status = lock_mine(store, key, LockTupleExclusive,
-								   holder, token, false, row, &now);
+								   holder, token, false, row, &time);
 
 	if (status != LEASE_RENEWED)
 		return status;
 
-	row->not_before = lease_ttl_after(now, reserve);
+	row->not_before = lease_ttl_after(time.now, reserve);
 	row->reserved_for = successor;
-	end_holding(store, key, row, LEASE_ON_HANDOVER, now);
+	end_holding(store, key, row, LEASE_ON_HANDOVER, time.now);
 	return LEASE_HANDED_OVER;
 }
 
 /*
+ * The clock was set back after the lease was renewed, and it has expired since.
+ * Should the clock reach that renewal again, the lease must not revive.
+ */
+static void
+set_back(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTime *time)
+{
+	row->not_before = lease_ttl_not_before(row, time);
+	row->renew_time = time->counts_from;
+	row->resource_version = lease_ttl_next_resource_version(row->resource_version, time->now);
+	lease_store_update(store, key, row, LEASE_ON_RENEWAL);
+}
+
+/*
  * Sees to it that the end of a holding that ran out is in the history.
- * LEASE_EXPIRED if it is news; LEASE_RENEWED if the lease is valid, and row tells
- * until when; LEASE_BUSY if somebody is just changing it, or LEASE_FREE.
+ * LEASE_EXPIRED if it is news; LEASE_RENEWED if the lease is valid, and until when;
+ * LEASE_BUSY if somebody is just changing it, or LEASE_FREE.
  */
 LeaseStatus
-lease_election_expire(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+lease_election_expire(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
+					  TimestampTz *expires_at)
 {
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		LeaseTime	time = lease_clock_read();
 		LeaseLockResult result;
+		bool		news;
 
-		if (!lease_store_read(store, key, row) || lease_ttl_expires_at(row) == LEASE_NO_TIME)
+		if (!lease_store_read(store, key, row))
 			return LEASE_FREE;
-		if (lease_ttl_is_valid(row, now))
+		*expires_at = lease_ttl_expires_at(row, &time);
+		if (*expires_at == LEASE_NO_TIME)
+			return LEASE_FREE;
+		if (time.now < *expires_at)
 			return LEASE_RENEWED;
 
 		/* A renewal that was in time may still be in progress. */
@@ -349,10 +387,14 @@ lease_election_expire(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 		if (result == LEASE_LOCK_STALE)
 			continue;
 
-		if (lease_ttl_is_valid(row, GetCurrentTimestamp()))
+		time = lease_clock_read();
+		*expires_at = lease_ttl_expires_at(row, &time);
+		if (time.now < *expires_at)
 			return LEASE_RENEWED;
-		return lease_store_record_expiry(store, key, lease_ttl_expires_at(row)) ?
-			LEASE_EXPIRED : LEASE_FREE;
+		news = lease_store_record_expiry(store, key, *expires_at);
+		if (lease_ttl_is_ahead(row, &time))
+			set_back(store, key, row, &time);
+		return news ? LEASE_EXPIRED : LEASE_FREE;
 	}
 	return LEASE_BUSY;
 }
@@ -367,14 +409,14 @@ lease_election_collect(LeaseStore *store, const LeaseKey *key,
 {
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		LeaseTime	time = lease_clock_read();
 		LeaseLockResult result;
 		LeaseFound	found = {.key = *key};
 
 		if (!lease_store_read(store, key, &found.row))
 			return LEASE_MISSING;
 		lease_store_read_metadata(store, key, &found);
-		if (!condition(&found, now, arg))
+		if (!condition(&found, &time, arg))
 			return LEASE_HELD;
 
 		result = lease_store_lock(store, key, LockTupleExclusive, &found.row);
@@ -384,7 +426,8 @@ lease_election_collect(LeaseStore *store, const LeaseKey *key,
 			continue;
 
 		lease_store_read_metadata(store, key, &found);
-		if (!condition(&found, GetCurrentTimestamp(), arg))
+		time = lease_clock_read();
+		if (!condition(&found, &time, arg))
 			return LEASE_HELD;
 		lease_store_delete(store, key, LEASE_ON_COLLECTION);
 		return LEASE_EXPIRED;
@@ -405,13 +448,13 @@ lease_election_guard(LeaseStore *store, const LeaseKey *key, int64 token,
 {
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		LeaseTime	time = lease_clock_read();
 		LeaseLockResult result;
 		LeaseStatus status;
 
 		if (!lease_store_read(store, key, row))
 			return LEASE_MISSING;
-		status = check_mine(row, NULL, token, true, now);
+		status = check_mine(row, NULL, token, true, &time);
 		if (status != LEASE_RENEWED)
 			return status;
 
@@ -425,10 +468,10 @@ lease_election_guard(LeaseStore *store, const LeaseKey *key, int64 token,
 		 * The token stays from here on.  Whether the lease is still valid
 		 * says its newest version, which may be a later one than was locked.
 		 */
-		now = GetCurrentTimestamp();
+		time = lease_clock_read();
 		if (!lease_store_read(store, key, row))
 			return LEASE_MISSING;
-		return check_mine(row, NULL, token, true, now);
+		return check_mine(row, NULL, token, true, &time);
 	}
 	return LEASE_BUSY;
 }
@@ -445,14 +488,14 @@ lease_election_guard(LeaseStore *store, const LeaseKey *key, int64 token,
  */
 static LeaseStatus
 check_heartbeat(const LeaseKey *key, const LeaseHeartbeat *beat, const LeaseRow *row,
-				TimestampTz now)
+				const LeaseTime *time)
 {
 	LeaseStatus status;
 
 	if (is_held_by(row, beat->terms.holder))
 		return LEASE_RENEWED;
 
-	status = check_free(row, beat->terms.holder, now);
+	status = check_free(row, beat->terms.holder, time);
 	if (status == LEASE_HELD && beat->take_over != NULL)
 		status = beat->take_over(beat->funcid, key, beat->terms.holder);
 	return status;
@@ -488,21 +531,21 @@ missing_metadata(LeaseStore *store, const LeaseKey *key, const LeaseHeartbeat *b
 static void
 write_heartbeat(LeaseStore *store, const LeaseKey *key, const LeaseHeartbeat *beat,
 				const LeaseMetadata *missing, LeaseStatus status,
-				LeaseRow *row, TimestampTz now)
+				LeaseRow *row, const LeaseTime *time)
 {
 	if (status == LEASE_ACQUIRED)
 	{
-		begin_holding(row, &beat->terms, now);
+		begin_holding(row, &beat->terms, time->now);
 		row->fencing_token = lease_store_issue_token(store, row->fencing_token);
 		lease_store_update(store, key, row, LEASE_ON_TAKEOVER);
 	}
 	else
 	{
-		bool		was_valid = lease_ttl_is_valid(row, now);
+		bool		was_valid = lease_ttl_is_valid(row, time);
 
 		extend(store, key, row,
 			   row->lease_duration_seconds == LEASE_NO_DURATION ?
-			   beat->terms.duration_seconds : row->lease_duration_seconds, now);
+			   beat->terms.duration_seconds : row->lease_duration_seconds, time);
 
 		/* It lives again: more than a renewal for who has seen it expire. */
 		if (!was_valid)
@@ -530,12 +573,12 @@ create_for_heartbeat(LeaseStore *store, const LeaseKey *key, const LeaseHeartbea
 /*
  * Renews the lease of whoever sends a heartbeat, or makes it: the rules of
  * Kubernetes' lease controller, which kubelet and API server use.  A lease that
- * nobody holds becomes the sender's.  row and now are what the decision was
+ * nobody holds becomes the sender's.  row and time are what the decision was
  * made on; row is not set with LEASE_BUSY.
  */
 LeaseStatus
 lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
-						 const LeaseHeartbeat *beat, LeaseRow *row, TimestampTz *now)
+						 const LeaseHeartbeat *beat, LeaseRow *row, LeaseTime *time)
 {
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
@@ -544,17 +587,17 @@ lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
 		LeaseStatus wanted;
 		LeaseStatus status;
 
-		*now = GetCurrentTimestamp();
+		*time = lease_clock_read();
 		wanted = lease_store_read(store, key, row) ?
-			check_heartbeat(key, beat, row, *now) : LEASE_MISSING;
+			check_heartbeat(key, beat, row, time) : LEASE_MISSING;
 		if (wanted == LEASE_HELD || wanted == LEASE_RESERVED || wanted == LEASE_BUSY)
 			return wanted;
 
 		missing = missing_metadata(store, key, beat, wanted == LEASE_MISSING);
 		if (wanted == LEASE_MISSING)
 		{
-			*now = GetCurrentTimestamp();
-			result = create_for_heartbeat(store, key, beat, &missing, row, *now);
+			*time = lease_clock_read();
+			result = create_for_heartbeat(store, key, beat, &missing, row, time->now);
 			if (result == LEASE_LOCK_OK)
 				return LEASE_ACQUIRED;
 		}
@@ -567,12 +610,12 @@ lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
 		if (result == LEASE_LOCK_STALE)
 			continue;
 
-		*now = GetCurrentTimestamp();
-		status = check_heartbeat(key, beat, row, *now);
+		*time = lease_clock_read();
+		status = check_heartbeat(key, beat, row, time);
 		if (status == LEASE_ACQUIRED && wanted != LEASE_ACQUIRED)
 			continue;			/* that takes the stronger lock */
 		if (status == LEASE_ACQUIRED || status == LEASE_RENEWED)
-			write_heartbeat(store, key, beat, &missing, status, row, *now);
+			write_heartbeat(store, key, beat, &missing, status, row, time);
 		return status;
 	}
 	return LEASE_BUSY;

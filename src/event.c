@@ -83,13 +83,14 @@ lease_event_make(LeaseEventType type, const LeaseKey *key, const LeaseRow *row)
 	int			name_len = VARSIZE_ANY_EXHDR(key->name);
 	int			holder_len = holder == NULL ? 0 :
 		pg_mbcliplen(VARDATA_ANY(holder), VARSIZE_ANY_EXHDR(holder), MAX_HOLDER);
+	LeaseTime	time = lease_clock_read();
 	Size		size = MAXALIGN(offsetof(LeaseEvent, texts) + namespace_len + name_len + holder_len);
 	LeaseEvent *event = palloc0(size);
 	char	   *to = event->texts;
 
 	event->size = size;
 	event->type = type;
-	event->expires_at = lease_ttl_expires_at(row);
+	event->expires_at = lease_ttl_expires_at(row, &time);
 	event->fencing_token = row->fencing_token;
 	event->resource_version = row->resource_version;
 	event->namespace_len = namespace_len;

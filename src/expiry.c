@@ -52,6 +52,7 @@ static TimestampTz horizon;		/* the next scan will find what expires later */
 static TimestampTz unknown_since;	/* what expired before is dealt with */
 static TimestampTz oldest_busy; /* expiry of one that was locked; or DT_NOEND */
 static int64 scan_interval;
+static LeaseTime scanned_at;			/* when the heap was begun */
 
 /* The earliest comes first. */
 static int
@@ -83,7 +84,8 @@ lease_expiry_start(MemoryContext parent)
 {
 	context = AllocSetContextCreate(parent, "lease expiries", ALLOCSET_DEFAULT_SIZES);
 	empty();
-	unknown_since = GetCurrentTimestamp() - LOOK_BACK;
+	scanned_at = lease_clock_read();
+	unknown_since = scanned_at.now - LOOK_BACK;
 	horizon = unknown_since;
 	scan_interval = MIN_SCAN_INTERVAL;
 }
@@ -123,7 +125,7 @@ static bool
 visit(const LeaseFound *found, void *arg)
 {
 	TimestampTz since = *(TimestampTz *) arg;
-	TimestampTz expires_at = lease_ttl_expires_at(&found->row);
+	TimestampTz expires_at = lease_ttl_expires_at(&found->row, &scanned_at);
 
 	if (expires_at >= since)
 		lease_expiry_add(&found->key, expires_at);
@@ -137,16 +139,28 @@ void
 lease_expiry_scan(LeaseStore *store)
 {
 	int64		start = lease_monotonic_now();
-	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz since = Min(unknown_since, oldest_busy);
 
-	if (first() != NULL)
+	if (lease_expiry_is_stale())
+		since = lease_clock_now() - LOOK_BACK;
+	else if (first() != NULL)
 		since = Min(since, first()->expires_at);
 	empty();
-	horizon = now + scan_interval + HORIZON_SLACK;
-	lease_store_scan(store, horizon, visit, &since);
-	unknown_since = now;
+	scanned_at = lease_clock_read();
+	horizon = scanned_at.now + scan_interval + HORIZON_SLACK;
+	lease_store_scan(store, &scanned_at, horizon, visit, &since);
+	unknown_since = scanned_at.now;
 	scan_interval = Max(MIN_SCAN_INTERVAL, (lease_monotonic_now() - start) * SCAN_SHARE);
+}
+
+/*
+ * Has the clock been set since the last scan?  Then all that is known of when
+ * leases expire is wrong.
+ */
+bool
+lease_expiry_is_stale(void)
+{
+	return lease_clock_read().counts_from != scanned_at.counts_from;
 }
 
 /* From one scan to the next, in microseconds. */
@@ -170,18 +184,19 @@ static LeaseEvent *
 check(LeaseStore *store, const Expiry *expiry)
 {
 	LeaseRow	row;
+	TimestampTz expires_at;
 
-	switch (lease_election_expire(store, &expiry->key, &row))
+	switch (lease_election_expire(store, &expiry->key, &row, &expires_at))
 	{
 		case LEASE_EXPIRED:
 			lease_wait_wake_at_end(&expiry->key, NULL);
 			return lease_event_make(LEASE_EVENT_EXPIRED, &expiry->key, &row);
 		case LEASE_RENEWED:
-			lease_expiry_add(&expiry->key, lease_ttl_expires_at(&row));
+			lease_expiry_add(&expiry->key, expires_at);
 			return NULL;
 		case LEASE_BUSY:
 			oldest_busy = Min(oldest_busy, expiry->expires_at);
-			add(&expiry->key, expiry->expires_at, GetCurrentTimestamp() + BUSY_DELAY);
+			add(&expiry->key, expiry->expires_at, lease_clock_now() + BUSY_DELAY);
 			return NULL;
 		default:
 			return NULL;
@@ -196,7 +211,7 @@ List *
 lease_expiry_check(LeaseStore *store)
 {
 	List	   *events = NIL;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = lease_clock_now();
 
 	for (int i = 0; i < MAX_CHECKED && lease_expiry_next() <= now; i++)
 	{

@@ -71,7 +71,7 @@ struct LeaseGcPass
 	Policy	   *policies;
 	int			count;
 	int			limit;			/* of candidates, for each policy */
-	TimestampTz now;			/* when the scan began */
+	LeaseTime	time;			/* when the scan began */
 };
 
 void
@@ -102,7 +102,7 @@ is_full(const LeaseGcPass *pass, const Policy *policy)
  * Is the lease to be deleted, as the policy says?  A LeaseCondition.
  */
 static bool
-applies(const LeaseFound *found, TimestampTz now, const void *arg)
+applies(const LeaseFound *found, const LeaseTime *time, const void *arg)
 {
 	const Policy *policy = arg;
 
@@ -113,7 +113,7 @@ applies(const LeaseFound *found, TimestampTz now, const void *arg)
 	/* Kubernetes would only mark it as being deleted. */
 	if (found->has_finalizers)
 		return false;
-	return lease_ttl_is_collectable(&found->row, policy->terms.expired_for, now) &&
+	return lease_ttl_is_collectable(&found->row, policy->terms.expired_for, time) &&
 		lease_selector_matches(policy->selector, found->labels);
 }
 
@@ -146,7 +146,7 @@ visit(const LeaseFound *found, void *arg)
 
 	for (int i = 0; i < pass->count; i++)
 	{
-		if (applies(found, pass->now, &pass->policies[i]))
+		if (applies(found, &pass->time, &pass->policies[i]))
 		{
 			if (!is_full(pass, &pass->policies[i]))
 				remember(pass, &pass->policies[i], &found->key);
@@ -179,7 +179,7 @@ read_policies(LeaseGcPass *pass, LeaseStore *store)
 		policy->selector = lease_selector_parse(terms[i].selector, &error);
 		if (policy->selector == NULL)
 			elog(ERROR, "invalid selector in table \"%s\": %s", LEASE_GC_POLICY, error);
-		before = Max(before, pass->now - terms[i].expired_for);
+		before = Max(before, pass->time.now - terms[i].expired_for);
 	}
 	return before;
 }
@@ -198,13 +198,13 @@ find(LeaseStore *store, int limit)
 
 	pass->context = CurrentMemoryContext;
 	pass->limit = limit;
-	pass->now = GetCurrentTimestamp();
+	pass->time = lease_clock_read();
 	if (store == NULL)
 		return pass;
 
 	before = read_policies(pass, store);
 	if (pass->count > 0)
-		lease_store_scan(store, before, visit, pass);
+		lease_store_scan(store, &pass->time, before, visit, pass);
 	return pass;
 }
 

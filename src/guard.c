@@ -194,15 +194,17 @@ shown_holder(const LeaseRow *row)
 static int
 detail_of_refusal(LeaseStatus status, const LeaseRow *row)
 {
+	LeaseTime	time = lease_clock_read();
+
 	switch (status)
 	{
 		case LEASE_HELD:
 			return errdetail("It is held by \"%s\" under fencing token %lld until %s.",
 							 shown_holder(row), (long long) row->fencing_token,
-							 timestamptz_to_str(lease_ttl_expires_at(row)));
+							 timestamptz_to_str(lease_ttl_expires_at(row, &time)));
 		case LEASE_EXPIRED:
 			return errdetail("It expired at %s; its last holder is \"%s\".",
-							 timestamptz_to_str(lease_ttl_expires_at(row)),
+							 timestamptz_to_str(lease_ttl_expires_at(row, &time)),
 							 shown_holder(row));
 		case LEASE_FREE:
 			return errdetail("Nobody holds it.");
@@ -289,12 +291,15 @@ get_trigger_key(const Trigger *trigger)
 static LeaseStatus
 guard_with_my_token(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 {
+	LeaseTime	time;
+
 	if (store == NULL)
 		return LEASE_BUSY;
+	time = lease_clock_read();
 	if (!lease_store_read(store, key, row))
 		return LEASE_MISSING;
 	if (!is_my_token(row->fencing_token))
-		return lease_ttl_expires_at(row) == LEASE_NO_TIME ? LEASE_FREE : LEASE_HELD;
+		return lease_ttl_expires_at(row, &time) == LEASE_NO_TIME ? LEASE_FREE : LEASE_HELD;
 	return lease_election_guard(store, key, row->fencing_token, row);
 }
 

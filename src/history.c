@@ -65,8 +65,9 @@ void
 lease_history_record(Relation rel, const LeaseKey *key, const LeaseRow *row,
 					 TimestampTz held_since, LeaseReason reason)
 {
-	TimestampTz expires_at = lease_ttl_expires_at(row);
-	TimestampTz until = Min(expires_at, GetCurrentTimestamp());
+	LeaseTime	time = lease_clock_read();
+	TimestampTz expires_at = lease_ttl_expires_at(row, &time);
+	TimestampTz until = Min(expires_at, time.now);
 	TimestampTz from = held_since != LEASE_NO_TIME ? held_since : row->renew_time;
 	LeaseIdentity caller;
 	bool		news;
@@ -119,7 +120,7 @@ lease_history_trim(Oid relid, int64 seconds, int64 limit)
 
 	caller = lease_owner_begin(relid);
 	removed = lease_sql_trim_history(get_namespace_name(get_rel_namespace(relid)),
-									 GetCurrentTimestamp() - seconds * USECS_PER_SEC, limit);
+									 lease_clock_now() - seconds * USECS_PER_SEC, limit);
 	lease_owner_end(caller);
 	return removed;
 }

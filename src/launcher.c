@@ -336,6 +336,9 @@ lease_launcher_main(Datum unused)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	lease_mailbox_attach_launcher();
+
+	/* Somebody has to notice early since when the server can write. */
+	(void) lease_clock_read();
 	workers = MemoryContextAllocZero(TopMemoryContext, max_worker_processes * sizeof(Worker));
 
 	for (;;)

@@ -50,6 +50,7 @@ startup_shmem(void)
 void
 _PG_init(void)
 {
+	lease_clock_init();
 	lease_guard_init();
 	lease_gc_init();
 	lease_node_init();

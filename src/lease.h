@@ -37,7 +37,7 @@
  *		permit.c		what the functions are about to write
  *		token.c			fencing tokens
  *		ttl.c			time arithmetic
- *		clock.c			was the wall clock set?
+ *		clock.c			the clock by which leases expire
  *		args.c			arguments of the SQL functions
  *		result.c		their results
  *		object.c		rows as Kubernetes' JSON
@@ -85,6 +85,19 @@
 
 /* An absent time: NULL in the row. Rows hold finite times only. */
 #define LEASE_NO_TIME DT_NOBEGIN
+
+/*
+ * What time it is, and how far back that clock reaches.  All decisions about a
+ * row take one such reading: its times fit together, also when the wall clock is
+ * just being set.
+ */
+typedef struct LeaseTime
+{
+	TimestampTz now;
+	TimestampTz counts_from;	/* what was renewed before counts as renewed then */
+	TimestampTz grants_from;	/* nobody gets a new holding before */
+	bool		steady;			/* setting the wall clock does not change it */
+} LeaseTime;
 
 /* lease_duration_seconds is positive, or NULL; in C, 0 stands for NULL. */
 #define LEASE_NO_DURATION 0
@@ -241,7 +254,7 @@ typedef struct LeaseFound
 } LeaseFound;
 
 /* Is it one that the caller is looking for? */
-typedef bool (*LeaseCondition) (const LeaseFound *found, TimestampTz now, const void *arg);
+typedef bool (*LeaseCondition) (const LeaseFound *found, const LeaseTime *time, const void *arg);
 
 /* Returns false to end the scan. */
 typedef bool (*LeaseVisitor) (const LeaseFound *found, void *arg);
@@ -310,13 +323,13 @@ typedef struct LeaseStore LeaseStore;
 /* election.c */
 extern LeaseStatus lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 										  const LeaseTerms *terms,
-										  LeaseRow *row, TimestampTz *now);
+										  LeaseRow *row, LeaseTime *time);
 extern LeaseStatus lease_election_look(LeaseStore *store, const LeaseKey *key,
 									   text *holder, LeaseRow *row,
-									   TimestampTz *now);
+									   LeaseTime *time);
 extern LeaseStatus lease_election_renew(LeaseStore *store, const LeaseKey *key,
 										text *holder, int64 token,
-										LeaseRow *row, TimestampTz *now);
+										LeaseRow *row, LeaseTime *time);
 extern LeaseStatus lease_election_release(LeaseStore *store, const LeaseKey *key,
 										  text *holder, int64 token,
 										  LeaseReason reason, LeaseRow *row);
@@ -326,10 +339,11 @@ extern LeaseStatus lease_election_handover(LeaseStore *store, const LeaseKey *ke
 										   LeaseRow *row);
 extern LeaseStatus lease_election_collect(LeaseStore *store, const LeaseKey *key,
 										  LeaseCondition condition, const void *arg);
-extern LeaseStatus lease_election_expire(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
+extern LeaseStatus lease_election_expire(LeaseStore *store, const LeaseKey *key,
+										 LeaseRow *row, TimestampTz *expires_at);
 extern LeaseStatus lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
 											const LeaseHeartbeat *beat,
-											LeaseRow *row, TimestampTz *now);
+											LeaseRow *row, LeaseTime *time);
 extern LeaseStatus lease_election_delete_of_owner(LeaseStore *store, const LeaseKey *key,
 												  Jsonb *owner);
 
@@ -370,7 +384,8 @@ extern bool lease_store_has_namespace(LeaseStore *store, text *namespace);
 extern int	lease_store_keys_of_holder(LeaseStore *store, text *namespace,
 									   text *holder, LeaseKey **keys);
 extern void lease_store_read_metadata(LeaseStore *store, const LeaseKey *key, LeaseFound *found);
-extern void lease_store_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg);
+extern void lease_store_scan(LeaseStore *store, const LeaseTime *time, TimestampTz before,
+							 LeaseVisitor visit, void *arg);
 extern bool lease_store_record_expiry(LeaseStore *store, const LeaseKey *key, TimestampTz expired_at);
 extern void lease_store_delete_gc_policy(Oid relid, text *name);
 extern int	lease_store_gc_policies(LeaseStore *store, LeaseGcPolicy **policies);
@@ -387,10 +402,16 @@ extern int32 lease_ttl_seconds(const Interval *interval, const char *what);
 extern int64 lease_ttl_microseconds(const Interval *interval, const char *what);
 extern TimestampTz lease_ttl_after(TimestampTz time, int64 microseconds);
 extern TimestampTz lease_ttl_runs_out_at(TimestampTz renew_time, int32 duration_seconds);
-extern TimestampTz lease_ttl_expires_at(const LeaseRow *row);
-extern TimestampTz lease_ttl_available_at(const LeaseRow *row, const text *holder);
-extern bool lease_ttl_is_valid(const LeaseRow *row, TimestampTz now);
-extern bool lease_ttl_is_collectable(const LeaseRow *row, int64 expired_for, TimestampTz now);
+extern bool lease_ttl_may_run_out(TimestampTz renew_time, int32 duration_seconds,
+								  const LeaseTime *time, TimestampTz before);
+extern bool lease_ttl_is_ahead(const LeaseRow *row, const LeaseTime *time);
+extern TimestampTz lease_ttl_expires_at(const LeaseRow *row, const LeaseTime *time);
+extern TimestampTz lease_ttl_not_before(const LeaseRow *row, const LeaseTime *time);
+extern TimestampTz lease_ttl_available_at(const LeaseRow *row, const text *holder,
+										  const LeaseTime *time);
+extern bool lease_ttl_is_valid(const LeaseRow *row, const LeaseTime *time);
+extern bool lease_ttl_is_collectable(const LeaseRow *row, int64 expired_for,
+									 const LeaseTime *time);
 extern int64 lease_ttl_next_resource_version(int64 old, TimestampTz now);
 
 /* history.c */
@@ -470,7 +491,7 @@ extern TupleDesc lease_result_type(TupleDesc *cache, const LeaseResultColumn *co
 								   int ncolumns);
 extern Datum lease_result_form(TupleDesc tupdesc, Datum *values, bool *nulls);
 extern Datum lease_result_expires_in(TimestampTz expires_at, TimestampTz now, bool *isnull);
-extern Datum lease_result_renewal(LeaseStatus status, const LeaseRow *row, TimestampTz now);
+extern Datum lease_result_renewal(LeaseStatus status, const LeaseRow *row, const LeaseTime *time);
 extern void lease_result_put_count(ReturnSetInfo *rsinfo, LeaseStatus status, int64 count,
 								   text *name);
 
@@ -478,6 +499,7 @@ extern void lease_result_put_count(ReturnSetInfo *rsinfo, LeaseStatus status, in
 extern void lease_expiry_start(MemoryContext context);
 extern void lease_expiry_scan(LeaseStore *store);
 extern int64 lease_expiry_scan_interval(void);
+extern bool lease_expiry_is_stale(void);
 extern void lease_expiry_add(const LeaseKey *key, TimestampTz expires_at);
 extern TimestampTz lease_expiry_next(void);
 extern List *lease_expiry_check(LeaseStore *store);
@@ -519,14 +541,17 @@ extern void lease_wait_request_shmem(void);
 extern void lease_wait_startup_shmem(void);
 extern LeaseStatus lease_wait_acquire(Oid funcid, const LeaseKey *key,
 									  const LeaseTerms *terms, int64 wait,
-									  bool atomic, LeaseRow *row, TimestampTz *now);
+									  bool atomic, LeaseRow *row, LeaseTime *time);
 extern void lease_wait_wake_at_end(const LeaseKey *key, const text *reserved_for);
 extern int64 lease_wait_count(Oid database, const char *namespace);
 
 /* clock.c */
+extern void lease_clock_init(void);
 extern void lease_clock_request_shmem(void);
 extern void lease_clock_startup_shmem(void);
-extern void lease_clock_watch(void);
+extern LeaseTime lease_clock_read(void);
+extern TimestampTz lease_clock_now(void);
+extern int64 lease_clock_incarnation(void);
 
 /* guard.c */
 extern void lease_guard_init(void);

@@ -220,7 +220,7 @@ lease_node_heartbeat(PG_FUNCTION_ARGS)
 	LeaseStore *store;
 	LeaseStatus status;
 	LeaseRow	row;
-	TimestampTz now;
+	LeaseTime	time;
 
 	key.name = lease_arg_text(fcinfo, 0, "node name");
 	key.namespace = cstring_to_text(LEASE_NODE_NAMESPACE);
@@ -230,10 +230,10 @@ lease_node_heartbeat(PG_FUNCTION_ARGS)
 	lease_require_writable("lease_node_heartbeat()");
 
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
-	status = lease_election_heartbeat(store, &key, &beat, &row, &now);
+	status = lease_election_heartbeat(store, &key, &beat, &row, &time);
 	lease_store_close(store);
 	lease_stat_answer(key.namespace, status, LEASE_STAT_REFUSED);
-	return lease_result_renewal(status, &row, now);
+	return lease_result_renewal(status, &row, &time);
 }
 
 /*
@@ -269,11 +269,11 @@ lease_node_heartbeats(PG_FUNCTION_ARGS)
 	for (int i = 0; i < count; i++)
 	{
 		LeaseRow	row;
-		TimestampTz now;
+		LeaseTime	time;
 
 		CHECK_FOR_INTERRUPTS();
 		beat.terms.holder = keys[i].name;
-		statuses[i] = lease_election_heartbeat(store, &keys[i], &beat, &row, &now);
+		statuses[i] = lease_election_heartbeat(store, &keys[i], &beat, &row, &time);
 		lease_stat_answer(keys[i].namespace, statuses[i], LEASE_STAT_REFUSED);
 		counts[statuses[i]]++;
 		MemoryContextReset(each);

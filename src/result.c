@@ -79,7 +79,7 @@ lease_result_expires_in(TimestampTz expires_at, TimestampTz now, bool *isnull)
  * The row of lease_renew(), and of a heartbeat, which also makes and takes.
  */
 Datum
-lease_result_renewal(LeaseStatus status, const LeaseRow *row, TimestampTz now)
+lease_result_renewal(LeaseStatus status, const LeaseRow *row, const LeaseTime *time)
 {
 	static const LeaseResultColumn columns[] = {
 		{"renewed", BOOLOID},
@@ -100,7 +100,7 @@ lease_result_renewal(LeaseStatus status, const LeaseRow *row, TimestampTz now)
 		memset(&nulls[2], true, lengthof(columns) - 2);
 	else
 	{
-		TimestampTz expires_at = lease_ttl_expires_at(row);
+		TimestampTz expires_at = lease_ttl_expires_at(row, time);
 
 		nulls[2] = row->holder_identity == NULL;
 		values[2] = PointerGetDatum(row->holder_identity);
@@ -109,7 +109,7 @@ lease_result_renewal(LeaseStatus status, const LeaseRow *row, TimestampTz now)
 		values[3] = Int64GetDatum(row->fencing_token);
 		nulls[4] = expires_at == LEASE_NO_TIME;
 		values[4] = TimestampTzGetDatum(expires_at);
-		values[5] = lease_result_expires_in(expires_at, now, &nulls[5]);
+		values[5] = lease_result_expires_in(expires_at, time->now, &nulls[5]);
 	}
 	return lease_result_form(lease_result_type(&tupdesc, columns, lengthof(columns)),
 							 values, nulls);

@@ -562,16 +562,17 @@ lease_store_read_metadata(LeaseStore *store, const LeaseKey *key, LeaseFound *fo
 }
 
 /*
- * Visits the leases whose time runs out before this, held or not, in no order,
- * by the newest committed state.  The visitor must not write.
+ * Visits the leases whose time may run out before then, seen from this time, held
+ * or not, in no order, by the newest committed state.  The visitor must not write.
  */
 void
-lease_store_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg)
+lease_store_scan(LeaseStore *store, const LeaseTime *time, TimestampTz before,
+				 LeaseVisitor visit, void *arg)
 {
 	if (store->probe && !store->filtered)
-		lease_heap_scan(store, before, visit, arg);
+		lease_heap_scan(store, time, before, visit, arg);
 	else
-		lease_sql_scan(store, before, visit, arg);
+		lease_sql_scan(store, time, before, visit, arg);
 }
 
 /*

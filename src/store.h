@@ -86,7 +86,8 @@ extern LeaseLockResult lease_heap_lock(LeaseStore *store, LockTupleMode mode,
 									   LeaseRow *row);
 extern void lease_heap_renew(LeaseStore *store, const LeaseRow *row);
 extern bool lease_heap_in_progress(LeaseStore *store, const LeaseKey *key);
-extern void lease_heap_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg);
+extern void lease_heap_scan(LeaseStore *store, const LeaseTime *time, TimestampTz before,
+							LeaseVisitor visit, void *arg);
 extern void lease_heap_read_metadata(LeaseStore *store, LeaseFound *found);
 extern void lease_heap_missing_metadata(LeaseStore *store, Jsonb *labels,
 										bool *labels_missing, bool *owner_missing);
@@ -110,7 +111,8 @@ extern bool lease_sql_has_namespace(LeaseStore *store, text *namespace);
 extern int	lease_sql_keys_of_holder(LeaseStore *store, text *namespace, text *holder,
 									 LeaseKey **keys);
 extern void lease_sql_read_metadata(LeaseStore *store, const LeaseKey *key, LeaseFound *found);
-extern void lease_sql_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg);
+extern void lease_sql_scan(LeaseStore *store, const LeaseTime *time, TimestampTz before,
+						   LeaseVisitor visit, void *arg);
 extern void lease_sql_delete_gc_policy(const char *schema, text *name);
 extern int	lease_sql_gc_policies(const char *schema, LeaseGcPolicy **policies);
 extern bool lease_sql_insert_history(const char *schema, const LeaseKey *key,

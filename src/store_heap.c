@@ -276,16 +276,17 @@ lease_heap_read_metadata(LeaseStore *store, LeaseFound *found)
 	fill_metadata(store, store->read, found);
 }
 
-static TimestampTz
-runs_out_at(LeaseStore *store, TupleTableSlot *slot)
+static bool
+may_run_out(LeaseStore *store, TupleTableSlot *slot, const LeaseTime *time, TimestampTz before)
 {
 	bool		no_time;
 	bool		no_duration;
 	Datum		renew_time = slot_getattr(slot, store->table->attnum[COL_RENEW_TIME], &no_time);
 	Datum		duration = slot_getattr(slot, store->table->attnum[COL_LEASE_DURATION_SECONDS], &no_duration);
 
-	return lease_ttl_runs_out_at(no_time ? LEASE_NO_TIME : DatumGetTimestampTz(renew_time),
-								 no_duration ? LEASE_NO_DURATION : DatumGetInt32(duration));
+	return lease_ttl_may_run_out(no_time ? LEASE_NO_TIME : DatumGetTimestampTz(renew_time),
+								 no_duration ? LEASE_NO_DURATION : DatumGetInt32(duration),
+								 time, before);
 }
 
 static bool
@@ -302,11 +303,12 @@ visit_slot(LeaseStore *store, TupleTableSlot *slot, LeaseVisitor visit, void *ar
 }
 
 /*
- * Visits the leases whose time runs out before this.  Most rows do not match, so
- * of each only the time is looked at first.
+ * Visits the leases whose time may run out before then, seen from this time.  Most
+ * rows do not match, so of each only the time is looked at first.
  */
 void
-lease_heap_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg)
+lease_heap_scan(LeaseStore *store, const LeaseTime *time, TimestampTz before,
+				LeaseVisitor visit, void *arg)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TableScanDesc scan = table_beginscan(store->rel, snapshot, 0, NULL);
@@ -319,7 +321,7 @@ lease_heap_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void 
 	{
 		MemoryContext old;
 
-		if (runs_out_at(store, slot) >= before)
+		if (!may_run_out(store, slot, time, before))
 			continue;
 		old = MemoryContextSwitchTo(row_context);
 		more = visit_slot(store, slot, visit, arg);

@@ -736,7 +736,8 @@ open_scan(LeaseStore *store)
 }
 
 static bool
-visit_tuple(HeapTuple tuple, TupleDesc desc, TimestampTz before, LeaseVisitor visit, void *arg)
+visit_tuple(HeapTuple tuple, TupleDesc desc, const LeaseTime *time, TimestampTz before,
+			LeaseVisitor visit, void *arg)
 {
 	Datum		values[LEASE_COLUMNS];
 	bool		nulls[LEASE_COLUMNS];
@@ -744,7 +745,7 @@ visit_tuple(HeapTuple tuple, TupleDesc desc, TimestampTz before, LeaseVisitor vi
 
 	heap_deform_tuple(tuple, desc, values, nulls);
 	lease_row_set(&found.row, values, nulls);
-	if (lease_ttl_runs_out_at(found.row.renew_time, found.row.lease_duration_seconds) >= before)
+	if (!lease_ttl_may_run_out(found.row.renew_time, found.row.lease_duration_seconds, time, before))
 		return true;
 	found.key.namespace = DatumGetTextPP(values[COL_NAMESPACE]);
 	found.key.name = DatumGetTextPP(values[COL_NAME]);
@@ -753,10 +754,11 @@ visit_tuple(HeapTuple tuple, TupleDesc desc, TimestampTz before, LeaseVisitor vi
 }
 
 /*
- * Visits the leases whose time runs out before this.
+ * Visits the leases whose time may run out before then, seen from this time.
  */
 void
-lease_sql_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *arg)
+lease_sql_scan(LeaseStore *store, const LeaseTime *time, TimestampTz before,
+			   LeaseVisitor visit, void *arg)
 {
 	Portal		portal = open_scan(store);
 	MemoryContext rows_context = AllocSetContextCreate(CurrentMemoryContext, "lease found", ALLOCSET_DEFAULT_SIZES);
@@ -770,7 +772,7 @@ lease_sql_scan(LeaseStore *store, TimestampTz before, LeaseVisitor visit, void *
 		more = SPI_processed > 0;
 		old = MemoryContextSwitchTo(rows_context);
 		for (uint64 i = 0; more && i < SPI_processed; i++)
-			more = visit_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, before, visit, arg);
+			more = visit_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, time, before, visit, arg);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(rows_context);
 		SPI_freetuptable(SPI_tuptable);

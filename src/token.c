@@ -22,9 +22,18 @@
 #include "storage/lmgr.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/timestamp.h"
 
 #include "lease.h"
 #include "compat.h"
+
+PG_FUNCTION_INFO_V1(lease_token_floor);
+
+/* 2020-01-01 00:00:00 UTC, in seconds since 1970 */
+#define FLOOR_EPOCH INT64CONST(1577836800)
+
+/* So many bits count the tokens of a second. */
+#define FLOOR_BITS 20
 
 /*
  * The token issued last in this transaction, until the row that carries it has
@@ -65,6 +74,17 @@ lease_token_lock(Oid relid)
 }
 
 /*
+ * What all tokens of a server that began in this second are greater than.  Tokens
+ * of before are not, unless there were 2^20 of them in each second: so those that
+ * a promotion or a restore has lost never come back.
+ */
+static int64
+token_floor(int64 second)
+{
+	return Max(second - FLOOR_EPOCH, 0) << FLOOR_BITS;
+}
+
+/*
  * Returns a token greater than all that this database has ever issued, and than
  * floor, which the row has already: from a logical replica, say, whose sequence
  * does not follow.
@@ -81,6 +101,7 @@ lease_token_issue(Oid relid, int64 floor)
 		registered = true;
 	}
 
+	floor = Max(floor, token_floor(lease_clock_incarnation()));
 	ForceSyncCommit();
 	issued_token = nextval_internal(token_sequence(relid), false);
 	if (issued_token <= floor)
@@ -129,4 +150,22 @@ lease_token_raise(Oid relid, int64 floor)
 		lease_owner_end(caller);
 	}
 	UnlockDatabaseObject(RelationRelationId, seqid, 0, ExclusiveLock);
+}
+
+/*
+ * SQL: lease_token_floor(since)
+ */
+Datum
+lease_token_floor(PG_FUNCTION_ARGS)
+{
+	TimestampTz since;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_INT64(token_floor(lease_clock_incarnation()));
+	since = PG_GETARG_TIMESTAMPTZ(0);
+	if (TIMESTAMP_NOT_FINITE(since) || timestamptz_to_time_t(since) - FLOOR_EPOCH > PG_INT64_MAX >> FLOOR_BITS)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
+	PG_RETURN_INT64(token_floor(timestamptz_to_time_t(since)));
 }

@@ -295,10 +295,10 @@ on_insert(Relation rel, HeapTuple tuple)
 
 	/* A row that the owner restores keeps its version. */
 	if (new_version <= 0 || !is_owner(rel))
-		new_version = lease_ttl_next_resource_version(0, GetCurrentTimestamp());
+		new_version = lease_ttl_next_resource_version(0, lease_clock_now());
 	tuple = with_creation_timestamp(rel, tuple);
 	return with_ours(rel, tuple, new_version, token_for_insert(rel, token),
-					 since.isnull ? TimestampTzGetDatum(GetCurrentTimestamp()) : since.value,
+					 since.isnull ? TimestampTzGetDatum(lease_clock_now()) : since.value,
 					 is_held_by_nobody(rel, tuple));
 }
 
@@ -319,11 +319,11 @@ on_update(Relation rel, HeapTuple old, HeapTuple new)
 	token = token_for_update(rel, old, new);
 	if (token != old_token)
 	{
-		since.value = TimestampTzGetDatum(GetCurrentTimestamp());
+		since.value = TimestampTzGetDatum(lease_clock_now());
 		since.isnull = is_held_by_nobody(rel, new);
 	}
 	return with_ours(rel, new,
-					 lease_ttl_next_resource_version(old_version, GetCurrentTimestamp()),
+					 lease_ttl_next_resource_version(old_version, lease_clock_now()),
 					 token, since.value, since.isnull);
 }
 
@@ -411,8 +411,10 @@ after_update(Relation rel, HeapTuple old_tuple, const LeaseKey *key,
 
 	if (!ended && lease_permit_reason() != LEASE_BY_HAND)
 	{
+		LeaseTime	time = lease_clock_read();
+
 		/* a renewal */
-		if (lease_ttl_expires_at(new) < lease_ttl_expires_at(old))
+		if (lease_ttl_expires_at(new, &time) < lease_ttl_expires_at(old, &time))
 			lease_event_note(LEASE_EVENT_RENEWED, key, new);
 		return;
 	}
@@ -431,7 +433,7 @@ after_delete(Relation rel, HeapTuple old_tuple, const LeaseKey *key, LeaseRow *o
 
 	/* The deletion is a change, too. */
 	old->resource_version = lease_ttl_next_resource_version(old->resource_version,
-															GetCurrentTimestamp());
+															lease_clock_now());
 	lease_event_note(LEASE_EVENT_DELETED, key, old);
 	lease_wait_wake_at_end(key, old->reserved_for);
 }

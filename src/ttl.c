@@ -8,8 +8,6 @@
 #include "postgres.h"
 
 #include "common/int.h"
-#include "fmgr.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "lease.h"
@@ -17,8 +15,6 @@
 
 #define USECS_1970_TO_2000 \
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
-
-PG_FUNCTION_INFO_V1(lease_expires_at);
 
 static void
 interval_error(const char *what, const char *detail)
@@ -96,14 +92,41 @@ lease_ttl_runs_out_at(TimestampTz renew_time, int32 duration_seconds)
 }
 
 /*
+ * Was the row written by a clock that was ahead of this one: before the wall
+ * clock was set back, or on another server?  Every change of a row leaves its
+ * time in resource_version, too; a renew_time in the future that was written by
+ * hand is what it says.
+ */
+bool
+lease_ttl_is_ahead(const LeaseRow *row, const LeaseTime *time)
+{
+	return time->steady && time->counts_from != LEASE_NO_TIME &&
+		row->renew_time > time->now &&
+		row->resource_version - USECS_1970_TO_2000 > time->now;
+}
+
+/*
+ * When the lease counts as renewed last; LEASE_NO_TIME if it never was.
+ */
+static TimestampTz
+renewed_at(const LeaseRow *row, const LeaseTime *time)
+{
+	if (row->renew_time == LEASE_NO_TIME)
+		return LEASE_NO_TIME;
+	if (lease_ttl_is_ahead(row, time))
+		return time->counts_from;
+	return Max(row->renew_time, time->counts_from);
+}
+
+/*
  * When the holding described by the row ends; LEASE_NO_TIME if there is none.
  */
 TimestampTz
-lease_ttl_expires_at(const LeaseRow *row)
+lease_ttl_expires_at(const LeaseRow *row, const LeaseTime *time)
 {
 	if (row->holder_identity == NULL || VARSIZE_ANY_EXHDR(row->holder_identity) == 0)
 		return LEASE_NO_TIME;
-	return lease_ttl_runs_out_at(row->renew_time, row->lease_duration_seconds);
+	return lease_ttl_runs_out_at(renewed_at(row, time), row->lease_duration_seconds);
 }
 
 /*
@@ -111,9 +134,21 @@ lease_ttl_expires_at(const LeaseRow *row)
  * longer valid at the very instant of its expiry.
  */
 bool
-lease_ttl_is_valid(const LeaseRow *row, TimestampTz now)
+lease_ttl_is_valid(const LeaseRow *row, const LeaseTime *time)
 {
-	return now < lease_ttl_expires_at(row);
+	return time->now < lease_ttl_expires_at(row, time);
+}
+
+/*
+ * Could a lease with these times have run out before then?  For scans: what is
+ * no here need not be looked at.
+ */
+bool
+lease_ttl_may_run_out(TimestampTz renew_time, int32 duration_seconds,
+					  const LeaseTime *time, TimestampTz before)
+{
+	return lease_ttl_runs_out_at(renew_time, duration_seconds) < before ||
+		(time->steady && renew_time > time->now);
 }
 
 /*
@@ -130,16 +165,27 @@ lease_ttl_after(TimestampTz time, int64 microseconds)
 }
 
 /*
+ * Until when the row keeps the lease back, free or not.
+ */
+TimestampTz
+lease_ttl_not_before(const LeaseRow *row, const LeaseTime *time)
+{
+	if (row->not_before == LEASE_NO_TIME || !lease_ttl_is_ahead(row, time))
+		return row->not_before;
+	return lease_ttl_after(time->counts_from, Max(row->not_before - row->renew_time, 0));
+}
+
+/*
  * From when on holder, or everybody if that is NULL, may acquire a lease that is
  * not valid any more: at once, unless it was handed over to somebody else, was
  * released before its minimum hold was over, or is kept back for a while because
- * its holder was lost.
+ * its holder was lost, or because somebody else's acquisition may have been.
  */
 TimestampTz
-lease_ttl_available_at(const LeaseRow *row, const text *holder)
+lease_ttl_available_at(const LeaseRow *row, const text *holder, const LeaseTime *time)
 {
-	TimestampTz available_at = row->not_before;
-	TimestampTz expires_at = lease_ttl_expires_at(row);
+	TimestampTz available_at = Max(lease_ttl_not_before(row, time), time->grants_from);
+	TimestampTz expires_at = lease_ttl_expires_at(row, time);
 
 	if (holder != NULL &&
 		((row->holder_identity != NULL && lease_text_equal(row->holder_identity, holder)) ||
@@ -156,14 +202,20 @@ lease_ttl_available_at(const LeaseRow *row, const text *holder)
  * May the lease be deleted, so many microseconds after its time has run out?
  * Kubernetes asks for the time only, not for the holder; and what keeps a lease
  * back would be lost with the row.
+ *
+ * A lease that counts as renewed since the server recovered is not deleted; but
+ * expired_for counts from what its row says, or nothing would ever be deleted by
+ * a server that restarts often.
  */
 bool
-lease_ttl_is_collectable(const LeaseRow *row, int64 expired_for, TimestampTz now)
+lease_ttl_is_collectable(const LeaseRow *row, int64 expired_for, const LeaseTime *time)
 {
-	TimestampTz ran_out = lease_ttl_runs_out_at(row->renew_time, row->lease_duration_seconds);
+	TimestampTz ran_out = lease_ttl_runs_out_at(renewed_at(row, time), row->lease_duration_seconds);
+	TimestampTz since = Min(ran_out, lease_ttl_runs_out_at(row->renew_time, row->lease_duration_seconds));
 
-	return (ran_out == LEASE_NO_TIME || lease_ttl_after(ran_out, expired_for) < now) &&
-		lease_ttl_available_at(row, NULL) <= now;
+	return (ran_out == LEASE_NO_TIME ||
+			(ran_out < time->now && lease_ttl_after(since, expired_for) < time->now)) &&
+		lease_ttl_available_at(row, NULL, time) <= time->now;
 }
 
 /*
@@ -179,23 +231,4 @@ lease_ttl_next_resource_version(int64 old, TimestampTz now)
 				 errmsg("resource_version of a lease is out of range"),
 				 errhint("Delete the lease and create another.")));
 	return Max(old + 1, now + USECS_1970_TO_2000);
-}
-
-/*
- * SQL: lease_expires_at(holder_identity, renew_time, lease_duration_seconds)
- */
-Datum
-lease_expires_at(PG_FUNCTION_ARGS)
-{
-	LeaseRow	row = {0};
-	TimestampTz expires_at;
-
-	row.holder_identity = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
-	row.renew_time = PG_ARGISNULL(1) ? LEASE_NO_TIME : PG_GETARG_TIMESTAMPTZ(1);
-	row.lease_duration_seconds = PG_ARGISNULL(2) ? LEASE_NO_DURATION : PG_GETARG_INT32(2);
-
-	expires_at = lease_ttl_expires_at(&row);
-	if (expires_at == LEASE_NO_TIME)
-		PG_RETURN_NULL();
-	PG_RETURN_TIMESTAMPTZ(expires_at);
 }

@@ -435,14 +435,14 @@ typedef struct Attempt
 	int			busy;			/* so often in a row, being first */
 	LeaseStatus status;
 	LeaseRow	row;
-	TimestampTz now;
+	LeaseTime	time;
 } Attempt;
 
 /* Free, but not for everybody yet. */
 static bool
-is_reserved(const LeaseRow *row, TimestampTz now)
+is_reserved(const LeaseRow *row, const LeaseTime *time)
 {
-	return now < lease_ttl_available_at(row, NULL);
+	return time->now < lease_ttl_available_at(row, NULL, time);
 }
 
 /*
@@ -460,12 +460,12 @@ attempt_once(void *arg)
 	may_try = a->first = is_first();
 	if (!a->first)
 	{
-		a->status = lease_election_look(store, a->key, a->terms->holder, &a->row, &a->now);
+		a->status = lease_election_look(store, a->key, a->terms->holder, &a->row, &a->time);
 		may_try = a->status == LEASE_RENEWED ||
-			(a->status == LEASE_ACQUIRED && is_reserved(&a->row, a->now));
+			(a->status == LEASE_ACQUIRED && is_reserved(&a->row, &a->time));
 	}
 	if (may_try)
-		a->status = lease_election_acquire(store, a->key, a->terms, &a->row, &a->now);
+		a->status = lease_election_acquire(store, a->key, a->terms, &a->row, &a->time);
 	else if (a->status == LEASE_ACQUIRED || a->status == LEASE_MISSING)
 		a->status = LEASE_BUSY; /* the first is about to get it */
 	lease_store_close(store);
@@ -500,10 +500,10 @@ sleep_time(const Attempt *a, int64 left)
 	if (a->status == LEASE_BUSY)
 		return Min(timeout, MAX_SLEEP_BUSY);
 
-	free_at = lease_ttl_available_at(&a->row, a->terms->holder);
+	free_at = lease_ttl_available_at(&a->row, a->terms->holder, &a->time);
 	if (a->status == LEASE_HELD)
-		free_at = Max(free_at, lease_ttl_expires_at(&a->row));
-	return Min(timeout, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), free_at));
+		free_at = Max(free_at, lease_ttl_expires_at(&a->row, &a->time));
+	return Min(timeout, TimestampDifferenceMilliseconds(lease_clock_now(), free_at));
 }
 
 /*
@@ -540,7 +540,7 @@ sleep_on_latch(long timeout)
  */
 LeaseStatus
 lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
-				   int64 wait, bool atomic, LeaseRow *row, TimestampTz *now)
+				   int64 wait, bool atomic, LeaseRow *row, LeaseTime *time)
 {
 	int64		start = lease_monotonic_now();
 	int64		deadline = start + wait;
@@ -594,7 +594,7 @@ lease_wait_acquire(Oid funcid, const LeaseKey *key, const LeaseTerms *terms,
 		lease_stat_wait(key->namespace, lease_monotonic_now() - start);
 
 	*row = a.row;
-	*now = a.now;
+	*time = a.time;
 	return a.status;
 }
 

@@ -209,7 +209,8 @@ look_around(void)
 		find_extension();
 	if (now >= next_look)
 	{
-		lease_clock_watch();
+		if (lease_expiry_is_stale())
+			next_scan = 0;
 		if (lease_worker_is_unwelcome(MyDatabaseId))
 			proc_exit(0);
 		next_look = now + LOOK_INTERVAL;
@@ -432,7 +433,7 @@ sleep_until_due(void)
 		until = Min(until, gc_due());
 	timeout = Max(until - now, 0);
 	if (OidIsValid(schema))
-		timeout = Min(timeout, Max(lease_expiry_next() - GetCurrentTimestamp(), 0));
+		timeout = Min(timeout, Max(lease_expiry_next() - lease_clock_now(), 0));
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 (timeout + 999) / 1000, wait_event);
 	ResetLatch(MyLatch);
@@ -451,7 +452,7 @@ work(void)
 		if (OidIsValid(schema))
 		{
 			read_mail();
-			if (GetCurrentTimestamp() >= lease_expiry_next())
+			if (lease_clock_now() >= lease_expiry_next())
 				check_expiries();
 			if (lease_monotonic_now() >= gc_due())
 				collect();

@@ -25,7 +25,7 @@ WHERE p.prokind = 'f' AND (p.pronamespace = 'pg_catalog'::regnamespace AND p.pro
 	OR p.oid IN (SELECT objid FROM pg_depend WHERE classid = 'pg_proc'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'lease')));
 SELECT cmp_ok(count(*), '>', 1000::bigint, 'functions of pg_catalog have doubles') FROM double WHERE made;
 SELECT is((SELECT string_agg(f, ', ') FROM unnest(ARRAY['clock_timestamp()', 'gen_random_uuid()', 'nextval(regclass)', 'tstzrange(timestamptz,timestamptz)', 'date_trunc(text,timestamptz)',
-	'lease_expires_at(text,timestamptz,integer)', 'lease_age(timestamptz,timestamptz)', 'lease_valid_name(text)', 'lease_valid_labels(jsonb)', 'lease_waiters()']) f
+	'lease_expires_at(text,timestamptz,integer,bigint)', 'lease_clock()', 'lease_age(timestamptz,timestamptz)', 'lease_valid_name(text)', 'lease_valid_labels(jsonb)', 'lease_waiters()']) f
 	WHERE f::regprocedure NOT IN (SELECT original FROM double WHERE made)), NULL, 'so have those that defaults, constraints and views use');
 
 -- operators

@@ -3,7 +3,7 @@ BEGIN;
 SELECT plan(14);
 
 SELECT is(pg_get_function_arguments('lease_expires_at'::regproc),
-	'holder_identity text, renew_time timestamp with time zone, lease_duration_seconds integer',
+	'holder_identity text, renew_time timestamp with time zone, lease_duration_seconds integer, resource_version bigint DEFAULT NULL::bigint',
 	'arguments are those of the reference');
 
 SELECT is(lease_expires_at('me', '2026-01-01 00:00+00', 90), '2026-01-01 00:01:30+00', 'a lease expires its duration after renew_time');

@@ -152,22 +152,22 @@ SELECT results_eq($$SELECT uid, fencing_token, resource_version FROM pg_temp.cop
 SELECT cmp_ok(fencing_token, '>', 2000000::bigint, 'tokens issued later are greater than all of theirs') FROM lease_acquire('after-copy', 'a');
 
 -- the owner may bring a token along, as a restore does; those after it are greater
-INSERT INTO lease (name, fencing_token, resource_version) VALUES ('restored', 3000000, 4711);
-SELECT is(pg_temp.token('restored'), 3000000::bigint, 'the owner''s token is kept');
+INSERT INTO lease (name, fencing_token, resource_version) VALUES ('restored', 300000000000000, 4711);
+SELECT is(pg_temp.token('restored'), 300000000000000::bigint, 'the owner''s token is kept');
 SELECT is(pg_temp.version('restored'), 4711::bigint, 'and so is the resource_version');
-SELECT cmp_ok(fencing_token, '>', 3000000::bigint, 'tokens issued later are greater') FROM lease_acquire('later', 'a');
+SELECT cmp_ok(fencing_token, '>', 300000000000000::bigint, 'tokens issued later are greater') FROM lease_acquire('later', 'a');
 INSERT INTO lease (name, fencing_token) VALUES ('restored-older', 500000);
 SELECT is(pg_temp.token('restored-older'), 500000::bigint, 'rows can come back in any order');
-SELECT cmp_ok(fencing_token, '>', 3000000::bigint, 'and the sequence does not go back') FROM lease_acquire('later-still', 'a');
+SELECT cmp_ok(fencing_token, '>', 300000000000000::bigint, 'and the sequence does not go back') FROM lease_acquire('later-still', 'a');
 
 CREATE ROLE lease_test_writer;
 GRANT SELECT, INSERT, UPDATE ON lease TO lease_test_writer;
 SET LOCAL ROLE lease_test_writer;
 INSERT INTO lease (name, fencing_token) VALUES ('forged', 7);
-INSERT INTO lease (name, fencing_token) VALUES ('far-ahead', 9000000000);
+INSERT INTO lease (name, fencing_token) VALUES ('far-ahead', 9000000000000000);
 RESET ROLE;
-SELECT cmp_ok(pg_temp.token('forged'), '>', 3000000::bigint, 'a low token of anybody else''s is replaced');
-SELECT cmp_ok(pg_temp.token('far-ahead'), '<', 9000000000::bigint, 'and so is a high one');
+SELECT cmp_ok(pg_temp.token('forged'), '>', 300000000000000::bigint, 'a low token of anybody else''s is replaced');
+SELECT cmp_ok(pg_temp.token('far-ahead'), '<', 9000000000000000::bigint, 'and so is a high one');
 SELECT cmp_ok(pg_temp.token('far-ahead'), '>', pg_temp.token('forged'), 'by one that is greater than those before');
 SELECT is(has_sequence_privilege('lease_test_writer', 'lease_fencing_token_seq', 'USAGE, UPDATE, SELECT'), false, 'all that without a privilege on the sequence');
 

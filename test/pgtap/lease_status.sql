@@ -9,7 +9,7 @@ INSERT INTO lease (namespace, name, holder_identity, lease_duration_seconds, acq
 	('s', 'released', '', 60, NULL, clock_timestamp(), 1, NULL),
 	('s', 'never', NULL, NULL, NULL, NULL, NULL, NULL);
 
-SELECT columns_are('lease_status', ARRAY['namespace', 'name', 'holder_identity', 'status', 'expires_in', 'renewed_ago', 'fencing_token',
+SELECT columns_are('lease_status', ARRAY['namespace', 'name', 'holder_identity', 'status', 'expires_in', 'renewed_ago', 'in_grace', 'fencing_token',
 	'lease_transitions', 'waiting', 'duration', 'acquire_time', 'renew_time', 'expires_at', 'reserved_until', 'reserved_for', 'creation_timestamp', 'labels'], 'the view has these columns');
 SELECT ok(reloptions @> '{security_invoker=true}', 'the view uses the privileges of who asks') FROM pg_class WHERE oid = 'lease_status'::regclass;
 

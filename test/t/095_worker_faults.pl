@@ -95,6 +95,9 @@ for (my $end = time() + $seconds; time() < $end;)
 
 	$done{$name}++ if $code->() > 0;
 	usleep(rand(2_000_000));	# between faults: not a wait for anything
+
+	# A crash of the server ends the load.
+	eval { $load->pump_nb };
 	if (!$load->pumpable)
 	{
 		eval { $load->finish };
