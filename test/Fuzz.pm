@@ -166,8 +166,14 @@ sub object
 	  . '"addresses":[{"type":"InternalIP","address":"10.0.0.1"}],"nodeInfo":{"kubeletVersion":"v1.32.0"}}}';
 	my $object = pick($lease, $lease, $node, '{"apiVersion":"v1","kind":"List","items":[' . join(',', map { chance(0.8) ? $lease : $node } 1 .. rand 3) . ']}');
 
+	# what has the right type, but not the right value
+	$object =~ s/"name":"[^"]*"/'"name":"' . pick(@names, 'A', '', 'a..b', 'x' x 254) . '"'/e if chance(0.2);
+	$object =~ s/"labels":\{[^}]*\}/'"labels":{' . pick('"-":"x"', '"app":" "', '"app":"' . 'x' x 64 . '"', '"kubernetes.io\/hostname":"ä"') . '}'/e if chance(0.2);
+	$object =~ s/"leaseDurationSeconds":15/'"leaseDurationSeconds":' . pick(0, -1, 2147483647)/e if chance(0.2);
+	$object =~ s/"metadata":\{/'"metadata":{' . pick('"uid":"00000000-0000-0000-0000-000000000002",', '"resourceVersion":"1",', '"generateName":"x-",', '"resourceVersion":"x",')/e if chance(0.2);
 	foreach (1 .. rand 4)
 	{
+		last if chance(0.3);
 		# a value, a name, or a whole part
 		my @at;
 		push @at, [ $-[1], $+[1] - $-[1] ] while $object =~ /:("[^"]*"|\d+|true|\[[^][]*\]|\{[^{}]*\})/g;
