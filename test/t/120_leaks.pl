@@ -240,7 +240,7 @@ foreach my $who (sort keys %before)
 {
 	my ($b, $a) = ($before{$who}, $after{$who});
 	note sprintf '%s: contexts %d -> %d kB, RSS %d -> %d kB', $who, map { $_ / 1024 } $b->{contexts}, $a->{contexts}, $b->{rss}, $a->{rss};
-	cmp_ok($a->{contexts}, '<', $b->{contexts} + 256 * 1024, "$who: memory contexts do not grow")
+	cmp_ok($a->{contexts}, '<', $b->{contexts} + 64 * 1024, "$who: memory contexts do not grow")
 	  or diag map { sprintf "%s: %d -> %d\n", $_, $b->{by_name}{$_} // 0, $a->{by_name}{$_} } grep { $a->{by_name}{$_} > ($b->{by_name}{$_} // 0) } sort keys %{ $a->{by_name} // {} };
 	cmp_ok($a->{rss}, '<', $b->{rss} + 4 * 1024 * 1024, "$who: nor does other memory");
 }
