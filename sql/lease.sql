@@ -375,6 +375,15 @@ LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_expires_at(text, timestamptz, integer, bigint) IS
 'The moment at which a lease with these values stops being valid, or NULL when nobody holds it. The one rule of validity, also used by lease_acquire(): valid while lease_clock() is earlier. What was renewed before the server recovered, or before its wall clock was set, counts as renewed then; so does a renew_time in the future if resource_version, which has the time of the last change, is as well.';
 
+CREATE FUNCTION lease_not_before(
+	not_before timestamptz,
+	renew_time timestamptz,
+	resource_version bigint)
+RETURNS timestamptz
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_not_before(timestamptz, timestamptz, bigint) IS
+'Until when a lease with these values is kept back by a minimum hold or a handover: not_before, unless the wall clock was set back since; then what was left of it counts from that moment. NULL when it is not kept back.';
+
 CREATE FUNCTION lease_clock(
 	OUT now timestamptz,
 	OUT counts_from timestamptz,
@@ -474,7 +483,7 @@ LEFT JOIN (SELECT namespace, name, count(*) AS waiting FROM lease_waiters() GROU
 CROSS JOIN lease_clock() c
 CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds, l.resource_version) AS expires_at) e
 CROSS JOIN LATERAL (SELECT CASE WHEN e.expires_at > c.now THEN NULL ELSE
-	greatest(l.not_before, e.expires_at + make_interval(secs => l.lock_delay_seconds), c.grants_from) END AS available_at) a;
+	greatest(lease_not_before(l.not_before, l.renew_time, l.resource_version), e.expires_at + make_interval(secs => l.lock_delay_seconds), c.grants_from) END AS available_at) a;
 
 COMMENT ON VIEW lease_status IS
 'who holds what, since when and until when, by the same rule of validity as lease_acquire()';
@@ -749,6 +758,7 @@ RETURNS text
 LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_node_status(timestamptz, text, timestamptz, timestamptz) IS
 'The status of a node by the rule of Kubernetes'' node lifecycle controller: Unknown if nothing was heard of it for longer than lease.node_monitor_grace_period, or if it was never heard of and created longer ago than lease.node_startup_grace_period; else what its condition Ready says: Ready (also if it posted none), NotReady or Unknown; NotReady if it was never heard of but is new.
+What was last heard before the server recovered, or before its wall clock was set, counts as heard then (lease_clock()).
 ready: the condition''s status, NULL if none was posted. last_heartbeat: the greater of the lease''s renew_time and the condition''s lastHeartbeatTime.';
 
 CREATE FUNCTION lease_node_status_since(
@@ -765,9 +775,9 @@ COMMENT ON FUNCTION lease_node_status_since(timestamptz, text, timestamptz, time
 
 CREATE VIEW lease_nodes WITH (security_invoker = true) AS
 SELECT coalesce(n.name, l.name) AS name,
-	   lease_node_status(k.created, p.ready, k.counts_as_heard, c.now) AS status,
+	   lease_node_status(k.created, p.ready, k.last_heartbeat, c.now) AS status,
 	   k.last_heartbeat,
-	   lease_node_status_since(k.created, p.ready, k.counts_as_heard, p.since, least(l.held_since, l.renew_time), c.now) AS since,
+	   lease_node_status_since(k.created, p.ready, k.last_heartbeat, p.since, least(l.held_since, l.renew_time), c.now) AS since,
 	   n.unschedulable IS NOT TRUE AS schedulable,
 	   n.name IS NOT NULL AS registered,
 	   p.ready AS posted_ready,
@@ -779,8 +789,7 @@ FULL JOIN (SELECT * FROM lease WHERE namespace = 'kube-node-lease') l ON l.name 
 CROSS JOIN lease_clock() c
 LEFT JOIN LATERAL lease_node_posted(n.status) p ON true
 CROSS JOIN LATERAL (SELECT coalesce(n.creation_timestamp, l.creation_timestamp) AS created,
-	greatest(l.renew_time, p.last_heartbeat) AS last_heartbeat,
-	CASE WHEN coalesce(l.renew_time, p.last_heartbeat) IS NOT NULL THEN greatest(l.renew_time, p.last_heartbeat, c.counts_from) END AS counts_as_heard) k;
+	greatest(l.renew_time, p.last_heartbeat) AS last_heartbeat) k;
 
 COMMENT ON VIEW lease_nodes IS
 'which nodes are alive: one row for each registered node and each lease in kube-node-lease, by the rule of lease_node_status()';

@@ -27,6 +27,7 @@ PG_FUNCTION_INFO_V1(lease_renew_all);
 PG_FUNCTION_INFO_V1(lease_release);
 PG_FUNCTION_INFO_V1(lease_handover);
 PG_FUNCTION_INFO_V1(lease_expires_at);
+PG_FUNCTION_INFO_V1(lease_not_before);
 PG_FUNCTION_INFO_V1(lease_holder);
 PG_FUNCTION_INFO_V1(lease_is_held);
 
@@ -380,6 +381,23 @@ lease_expires_at(PG_FUNCTION_ARGS)
 	if (expires_at == LEASE_NO_TIME)
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(expires_at);
+}
+
+/*
+ * SQL: lease_not_before(not_before, renew_time, resource_version)
+ */
+Datum
+lease_not_before(PG_FUNCTION_ARGS)
+{
+	LeaseTime	time = lease_clock_read();
+	LeaseRow	row = {0};
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	row.not_before = PG_GETARG_TIMESTAMPTZ(0);
+	row.renew_time = PG_ARGISNULL(1) ? LEASE_NO_TIME : PG_GETARG_TIMESTAMPTZ(1);
+	row.resource_version = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+	PG_RETURN_TIMESTAMPTZ(lease_ttl_not_before(&row, &time));
 }
 
 /*

@@ -10,7 +10,8 @@
  * That controller cannot compare a node's renewTime with its own clock.  So it
  * notes when it last saw the node's lease or status change (probeTimestamp), and
  * counts from there; it looks every 5 s, and when it is restarted every node has
- * a full grace period again.  Here one clock writes renew_time and judges it.
+ * a full grace period again.  Here one clock writes renew_time and judges it; but
+ * when this server has recovered, every node has a full grace period, too.
  */
 #include "postgres.h"
 
@@ -321,7 +322,15 @@ static TimestampTz
 silent_from(const NodeSigns *node)
 {
 	if (node->last_heartbeat != LEASE_NO_TIME)
-		return lease_ttl_after(node->last_heartbeat, monitor_grace * USECS_PER_SEC);
+	{
+		TimestampTz counts_from = lease_clock_read().counts_from;
+		TimestampTz heard = node->last_heartbeat;
+
+		/* not if somebody asks about a time before */
+		if (counts_from <= node->at)
+			heard = Max(heard, counts_from);
+		return lease_ttl_after(heard, monitor_grace * USECS_PER_SEC);
+	}
 	if (node->created == LEASE_NO_TIME)
 		return LEASE_NO_TIME;
 	return lease_ttl_after(node->created, startup_grace * USECS_PER_SEC);

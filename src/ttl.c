@@ -179,7 +179,8 @@ lease_ttl_not_before(const LeaseRow *row, const LeaseTime *time)
  * From when on holder, or everybody if that is NULL, may acquire a lease that is
  * not valid any more: at once, unless it was handed over to somebody else, was
  * released before its minimum hold was over, or is kept back for a while because
- * its holder was lost, or because somebody else's acquisition may have been.
+ * its holder was lost.  Whoever it is, not while an acquisition that was lost may
+ * still be believed in.
  */
 TimestampTz
 lease_ttl_available_at(const LeaseRow *row, const text *holder, const LeaseTime *time)
@@ -190,7 +191,7 @@ lease_ttl_available_at(const LeaseRow *row, const text *holder, const LeaseTime 
 	if (holder != NULL &&
 		((row->holder_identity != NULL && lease_text_equal(row->holder_identity, holder)) ||
 		 (row->reserved_for != NULL && lease_text_equal(row->reserved_for, holder))))
-		return LEASE_NO_TIME;
+		return time->grants_from;
 
 	if (expires_at != LEASE_NO_TIME)
 		available_at = Max(available_at,

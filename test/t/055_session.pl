@@ -18,6 +18,8 @@ my $node = PostgreSQL::Test::Cluster->new('session');
 $node->init;
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'lease'
+# Times are set back instead of waiting, and the server has just started.
+lease.recovery_grace = off
 restart_after_crash = on
 max_prepared_transactions = 5
 });

@@ -17,6 +17,8 @@ my $node = PostgreSQL::Test::Cluster->new('worker');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'lease'
+# Times are set back instead of waiting, and the server has just started.
+lease.recovery_grace = off
 fsync = off
 autovacuum = off
 restart_after_crash = on

@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/..";
 
+use FakeClock;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Psql;
@@ -18,6 +19,8 @@ my $node = PostgreSQL::Test::Cluster->new('warnings');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'lease'
+# Times are set back instead of waiting, and the server has just started.
+lease.recovery_grace = off
 lease.worker = off
 max_connections = 50
 fsync = off
@@ -255,52 +258,44 @@ $node->stop;
 unlike(slurp_file($_->logfile), qr/TRAP|PANIC|was terminated by signal/, 'nothing went wrong in the server') foreach $node, $standby;
 
 #
-# The clock is set.  Only that of one server, by libfaketime, which does not reach
-# the worker: that is forked in a signal handler, while the library looks away.
+# The clock is set.
 #
 SKIP:
 {
-	my ($library) = grep { -e } map { "$_/faketime/libfaketime.so.1" } glob('/usr/lib/*-linux-gnu /usr/lib /usr/lib64 /usr/local/lib');
-	skip 'needs libfaketime (Debian package libfaketime)', 1 unless $library;
+	skip 'needs libfaketime (Debian package libfaketime)', 1 unless FakeClock::library();
 
-	my $clock = PostgreSQL::Test::Cluster->new('clock');
-	my $file = $clock->basedir . '/time';
-	my $set = sub { append_to_file("$file.new", "$_[0]\n"); rename("$file.new", $file) or die; };
-	my $ask = sub { return $clock->safe_psql('postgres', $_[0]); };
-	my $start = sub {
-		local %ENV = (%ENV, LD_PRELOAD => $library, FAKETIME_TIMESTAMP_FILE => $file, FAKETIME_NO_CACHE => 1, FAKETIME_DONT_FAKE_MONOTONIC => 1);
-		$clock->start;
-	};
+	my $node = PostgreSQL::Test::Cluster->new('clock');
+	my $ask = sub { return $node->safe_psql('postgres', $_[0]); };
 
-	$clock->init;
-	$clock->append_conf('postgresql.conf', "shared_preload_libraries = 'lease'\nlease.worker = off");
-	$set->('+0');
-	$start->();
+	$node->init;
+	$node->append_conf('postgresql.conf', q{shared_preload_libraries = 'lease'});
+	my $clock = FakeClock->new($node);
+	$clock->start;
 	$ask->('CREATE EXTENSION lease');
 	is($ask->('SELECT * FROM lease_clock_steps()'), '0||', 'clock: no steps');
-	$set->('+0.05');
+	$clock->set(0.05);
 	is($ask->('SELECT * FROM lease_clock_steps()'), '0||', 'clock: a twentieth of a second is none');
-	$set->('+3600');
+	$clock->set(3600);
 	is($ask->(q{SELECT steps, round(extract(epoch FROM last_step)), clock_timestamp() - last_step_at < '1 minute' FROM lease_clock_steps()}), '1|3600|t', 'clock: a step forward');
 	is($ask->('SELECT steps FROM lease_clock_steps()'), 1, 'clock: is seen once');
 	is($ask->(q{SELECT since <= clock_timestamp(), duration < '1 minute', round(value), detail LIKE 'the server''s clock was set forward by %' FROM lease_warnings WHERE warning = 'clock step'}), 't|t|3600|t',
 		'clock: and warned of');
-	$set->('+0');
+	$clock->set(0);
 	is($ask->(q{SELECT since BETWEEN clock_timestamp() - interval '1 minute' AND clock_timestamp(), round(value), detail LIKE 'the server''s clock was set back by %' FROM lease_warnings WHERE warning = 'clock step'}),
 		't|-3600|t', 'clock: a step back');
 	is($ask->('SELECT steps FROM lease_clock_steps()'), 2, 'clock: counted');
 
 	# Without preloading, a session that looks again and again
-	$clock->adjust_conf('postgresql.conf', 'shared_preload_libraries', q{''});
-	$clock->stop;
-	$start->();
-	my $session = Psql->new($clock);
+	$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', q{''});
+	$node->stop;
+	$clock->start;
+	my $session = Psql->new($node);
 	is($session->do('SELECT * FROM lease_clock_steps()'), '0||', 'clock, not preloaded: no steps');
-	$set->('+3600');
+	$clock->set(3600);
 	is($session->do(q{SELECT round(value) FROM lease_warnings WHERE warning = 'clock step'}), 3600, 'clock, not preloaded: a step that a session sees');
 	is($ask->('SELECT * FROM lease_clock_steps()'), '0||', 'clock, not preloaded: others do not');
 	$session->finish;
-	$clock->stop;
+	$node->stop;
 }
 
 done_testing();

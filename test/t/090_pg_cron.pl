@@ -17,6 +17,8 @@ my $node = PostgreSQL::Test::Cluster->new('pg_cron');
 $node->init;
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'pg_cron,lease'
+# Times are set back instead of waiting, and the server has just started.
+lease.recovery_grace = off
 cron.database_name = 'postgres'
 cron.use_background_workers = on
 max_worker_processes = 20
