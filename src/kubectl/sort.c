@@ -15,17 +15,20 @@
 /* Go's limit; what it does with more is not stable either, and not repeated here. */
 #define SORTED_BY_INSERTION 12
 
+/* palloc() aligns to 8 bytes; of itself, a long double wants 16. */
+typedef long double Quantity pg_attribute_aligned(MAXIMUM_ALIGNOF);
+
 typedef struct SortItem
 {
 	int			index;
 	JsonbValue *key;			/* NULL: it has none, and comes first */
 	bool		is_quantity;
-	long double quantity;
+	Quantity	quantity;
 } SortItem;
 
 /* A number of Kubernetes: 100m, 1.5Gi, 1e3 */
 static bool
-parse_quantity(const JsonbValue *value, long double *quantity)
+parse_quantity(const JsonbValue *value, Quantity *quantity)
 {
 	static const struct
 	{
