@@ -190,7 +190,19 @@ static LeaseStatus
 check_free(const LeaseRow *row, const text *holder, const LeaseTime *time)
 {
 	if (lease_ttl_is_valid(row, time))
-		return is_held_by(row, holder) ? LEASE_RENEWED : LEASE_HELD;
+	{
+		if (!is_held_by(row, holder))
+			return LEASE_HELD;
+
+		/*
+		 * Who asks for the lease need not believe that it is his: he may have
+		 * given it up, and the next one's acquisition have been lost.
+		 * lease_renew() is for who does.
+		 */
+		if (time->now < time->grants_from && row->renew_time < time->counts_from)
+			return LEASE_RESERVED;
+		return LEASE_RENEWED;
+	}
 	if (time->now < lease_ttl_available_at(row, holder, time))
 		return LEASE_RESERVED;
 	return LEASE_ACQUIRED;
