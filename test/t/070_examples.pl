@@ -175,11 +175,17 @@ sub suspend
 	});
 }
 
-# As if its holder had not been heard of for an hour.
-sub expire
+# A rival acquires it, as if its holder had not been heard of for an hour.  The answer
+# and the token.
+sub take_over
 {
 	my ($language, $name) = @_;
-	query($language, "UPDATE lease SET renew_time = renew_time - interval '1 h' WHERE name = '$name'");
+
+	return split /\|/, query($language, qq{
+		BEGIN;
+		UPDATE lease SET renew_time = renew_time - interval '1 h' WHERE name = '$name';
+		SELECT status, fencing_token FROM lease_acquire('$name', 'rival', '1 h');
+		COMMIT});
 }
 
 # Has psql run a file of examples/sql, going on after errors.
@@ -319,6 +325,12 @@ sub alive_in_group
 	return $alive;
 }
 
+# From here on leases are taken over from those who hold them, and not because the
+# server has just started.
+$node->append_conf('postgresql.conf', "lease.recovery_grace = off\n");
+$node->reload;
+$node->poll_query_until('postgres', "SELECT current_setting('lease.recovery_grace') = 'off'") or die 'no reload';
+
 # A job whose lease is lost is killed with all that it has started.
 my (%job, %pid);
 foreach my $l (@languages)
@@ -329,9 +341,7 @@ foreach my $l (@languages)
 {
 	$pid{$l} = line($job{$l}, qr/^pid (\d+)$/m);
 	cmp_ok(alive_in_group($pid{$l}), '>', 1, "$l: a job has processes");
-	expire($l, 'long');
-	is(query($l, q{SELECT status FROM lease_acquire('long', 'rival', '1 h')}), 'acquired',
-		"$l: the lease of a running job is lost");
+	is((take_over($l, 'long'))[0], 'acquired', "$l: the lease of a running job is lost");
 }
 foreach my $l (@languages)
 {
@@ -413,8 +423,7 @@ foreach my $l (@languages)
 {
 	$token{$l} = line($first{$l}, qr/^wrote 2 token=(\d+)$/m);
 	suspend($first{$l}, $first{$l}{pid});
-	expire($l, 'journal');
-	my $rival = query($l, q{SELECT fencing_token FROM lease_acquire('journal', 'rival', '1 h')});
+	my (undef, $rival) = take_over($l, 'journal');
 	cmp_ok($rival, '>', $token{$l}, "$l: the writer sleeps too long, and a rival gets its lease");
 	my $rows = q{SELECT string_agg(format('%s %s', line, token), ',' ORDER BY line) FROM journal};
 	my $written = query($l, $rows);
