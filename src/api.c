@@ -417,9 +417,7 @@ current_holder(FunctionCallInfo fcinfo, const LeaseKey *key)
 				 errmsg("could not tell who holds the lease because the table is locked"),
 				 errhint("Try again when the command that locks the table has ended.")));
 
-	/* The clock first: see election.c. */
-	time = lease_clock_read();
-	if (lease_store_read(store, key, &row) && lease_ttl_is_valid(&row, &time))
+	if (lease_election_read(store, key, &row, &time) && lease_ttl_is_valid(&row, &time))
 		holder = row.holder_identity;
 	lease_store_close(store);
 	return holder;

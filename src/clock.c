@@ -55,6 +55,9 @@ PG_FUNCTION_INFO_V1(lease_clock_steps);
 /* Of steady time: not known, or never. */
 #define NO_STEADY_TIME 0
 
+/* The age of a timeline that no promotion began */
+#define FIRST_TIMELINE PG_INT64_MAX
+
 /* lease.recovery_grace and lease.quiet_period */
 static bool recovery_grace = true;
 static int	quiet_period = 0;
@@ -74,7 +77,7 @@ typedef struct Incarnation
 {
 	TimestampTz began;			/* by the wall clock; LEASE_NO_TIME: not known */
 	int64		began_steady;
-	bool		promoted;		/* with a new timeline */
+	int64		timeline_age;	/* when it began, in microseconds */
 } Incarnation;
 
 typedef struct Clock
@@ -96,7 +99,7 @@ static Clock *base = NULL;
 static bool preloaded = false;
 
 /* When it is known */
-static Incarnation incarnation = {LEASE_NO_TIME, NO_STEADY_TIME, false};
+static Incarnation incarnation = {LEASE_NO_TIME, NO_STEADY_TIME, FIRST_TIMELINE};
 
 void
 lease_clock_init(void)
@@ -248,17 +251,19 @@ walwriter_start(void)
 }
 
 /*
- * Has this postmaster begun a new timeline?  Then there is a history file that it
- * has written.
+ * How long before then the timeline began, whoever was the server's postmaster.  Who
+ * begins one writes a history file.
  */
-static bool
-began_timeline(void)
+static int64
+timeline_age(TimestampTz then)
 {
 	char		path[MAXPGPATH];
 	struct stat st;
 
 	TLHistoryFilePath(path, GetWALInsertionTimeLine());
-	return stat(path, &st) == 0 && time_t_to_timestamptz(st.st_mtime + 1) > PgStartTime;
+	if (stat(path, &st) != 0)
+		return FIRST_TIMELINE;
+	return Max(then - time_t_to_timestamptz(st.st_mtime + 1), 0);
 }
 
 /*
@@ -273,7 +278,7 @@ find_incarnation(Incarnation *found)
 		return false;
 	if (preloaded)
 		found->began_steady = found->began - (int64) pg_atomic_read_u64(&base->offset);
-	found->promoted = began_timeline();
+	found->timeline_age = timeline_age(found->began);
 	return true;
 }
 
@@ -284,7 +289,7 @@ find_incarnation(Incarnation *found)
 static Incarnation
 current_incarnation(void)
 {
-	Incarnation found = {LEASE_NO_TIME, NO_STEADY_TIME, false};
+	Incarnation found = {LEASE_NO_TIME, NO_STEADY_TIME, FIRST_TIMELINE};
 
 	if (incarnation.began != LEASE_NO_TIME || RecoveryInProgress())
 		return incarnation;
@@ -300,6 +305,7 @@ current_incarnation(void)
 	{
 		found.began = GetCurrentTimestamp();
 		found.began_steady = steady_now();
+		found.timeline_age = timeline_age(found.began);
 		return found;
 	}
 	if (preloaded)
@@ -323,12 +329,15 @@ current_incarnation(void)
  * Adds what follows from when the server became able to write, in lease time.
  */
 static void
-add_incarnation(LeaseTime *time, TimestampTz began, bool promoted)
+add_incarnation(LeaseTime *time, TimestampTz began, int64 timeline_age)
 {
+	int64		quiet = quiet_period * USECS_PER_SEC;
+
 	if (recovery_grace)
 		time->counts_from = began;
-	if (promoted && quiet_period > 0)
-		time->grants_from = lease_ttl_after(began, quiet_period * USECS_PER_SEC);
+	/* A restart in between does not end the quiet period. */
+	if (timeline_age < quiet)
+		time->grants_from = lease_ttl_after(began, quiet - timeline_age);
 }
 
 static LeaseTime
@@ -338,7 +347,7 @@ wall_time(void)
 	Incarnation current = current_incarnation();
 
 	if (current.began != LEASE_NO_TIME)
-		add_incarnation(&time, current.began, current.promoted);
+		add_incarnation(&time, current.began, current.timeline_age);
 	return time;
 }
 
@@ -354,7 +363,7 @@ steady_time(void)
 	stepped_at = pg_atomic_read_u64(&base->stepped_at);
 	time.now = steady_now() + offset;
 	if (current.began != LEASE_NO_TIME)
-		add_incarnation(&time, current.began_steady + offset, current.promoted);
+		add_incarnation(&time, current.began_steady + offset, current.timeline_age);
 	if (stepped_at != NO_STEADY_TIME)
 		time.counts_from = Max(time.counts_from, stepped_at + offset);
 	return time;

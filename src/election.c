@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -38,6 +39,31 @@ static const LeaseRow nobodys_row = {
 	.not_before = LEASE_NO_TIME,
 	.lease_transitions = LEASE_NO_TRANSITIONS,
 };
+
+/*
+ * Reads the clock, and then the newest committed version of the lease.  False if
+ * there is none.
+ *
+ * A row that was written in between would look as if its clock were ahead of ours.
+ * If it does not when we look at ours again, both are read anew.
+ */
+bool
+lease_election_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row, LeaseTime *time)
+{
+	for (;;)
+	{
+		LeaseTime	after;
+
+		*time = lease_clock_read();
+		if (!lease_store_read(store, key, row))
+			return false;
+		if (!lease_ttl_is_ahead(row, time))
+			return true;
+		after = lease_clock_read();
+		if (lease_ttl_is_ahead(row, &after))
+			return true;
+	}
+}
 
 static bool
 is_held_by(const LeaseRow *row, const text *holder)
@@ -86,8 +112,7 @@ lock_mine(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 		LeaseLockResult result;
 		LeaseStatus status;
 
-		*time = lease_clock_read();
-		if (!lease_store_read(store, key, row))
+		if (!lease_election_read(store, key, row, time))
 			return LEASE_MISSING;
 		status = check_mine(row, holder, token, must_be_valid, time);
 		if (status != LEASE_RENEWED)
@@ -157,6 +182,10 @@ extend(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 	bool		new_duration = row->lease_duration_seconds != duration_seconds;
 	TimestampTz not_before = lease_ttl_not_before(row, time);
 
+	/* After a crash only the duration that was on disk would count. */
+	if (duration_seconds > row->lease_duration_seconds)
+		ForceSyncCommit();
+
 	row->renew_time = lease_ttl_is_ahead(row, time) ? time->now : Max(row->renew_time, time->now);
 	row->lease_duration_seconds = duration_seconds;
 	row->resource_version = lease_ttl_next_resource_version(row->resource_version, time->now);
@@ -190,7 +219,19 @@ static LeaseStatus
 check_free(const LeaseRow *row, const text *holder, const LeaseTime *time)
 {
 	if (lease_ttl_is_valid(row, time))
-		return is_held_by(row, holder) ? LEASE_RENEWED : LEASE_HELD;
+	{
+		if (!is_held_by(row, holder))
+			return LEASE_HELD;
+
+		/*
+		 * Who asks for the lease need not believe that it is his: he may have
+		 * given it up, and the next one's acquisition have been lost.
+		 * lease_renew() is for who does.
+		 */
+		if (time->now < time->grants_from && row->renew_time < time->counts_from)
+			return LEASE_RESERVED;
+		return LEASE_RENEWED;
+	}
 	if (time->now < lease_ttl_available_at(row, holder, time))
 		return LEASE_RESERVED;
 	return LEASE_ACQUIRED;
@@ -210,8 +251,7 @@ lease_election_look(LeaseStore *store, const LeaseKey *key, text *holder,
 {
 	if (store == NULL)
 		return LEASE_BUSY;
-	*time = lease_clock_read();
-	if (!lease_store_read(store, key, row))
+	if (!lease_election_read(store, key, row, time))
 	{
 		*row = nobodys_row;
 		return time->now < time->grants_from ? LEASE_RESERVED : LEASE_MISSING;
@@ -368,11 +408,11 @@ lease_election_expire(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 {
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
-		LeaseTime	time = lease_clock_read();
+		LeaseTime	time;
 		LeaseLockResult result;
 		bool		news;
 
-		if (!lease_store_read(store, key, row))
+		if (!lease_election_read(store, key, row, &time))
 			return LEASE_FREE;
 		*expires_at = lease_ttl_expires_at(row, &time);
 		if (*expires_at == LEASE_NO_TIME)
@@ -409,11 +449,11 @@ lease_election_collect(LeaseStore *store, const LeaseKey *key,
 {
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
-		LeaseTime	time = lease_clock_read();
+		LeaseTime	time;
 		LeaseLockResult result;
 		LeaseFound	found = {.key = *key};
 
-		if (!lease_store_read(store, key, &found.row))
+		if (!lease_election_read(store, key, &found.row, &time))
 			return LEASE_MISSING;
 		lease_store_read_metadata(store, key, &found);
 		if (!condition(&found, &time, arg))
@@ -448,11 +488,11 @@ lease_election_guard(LeaseStore *store, const LeaseKey *key, int64 token,
 {
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
-		LeaseTime	time = lease_clock_read();
+		LeaseTime	time;
 		LeaseLockResult result;
 		LeaseStatus status;
 
-		if (!lease_store_read(store, key, row))
+		if (!lease_election_read(store, key, row, &time))
 			return LEASE_MISSING;
 		status = check_mine(row, NULL, token, true, &time);
 		if (status != LEASE_RENEWED)
@@ -468,8 +508,7 @@ lease_election_guard(LeaseStore *store, const LeaseKey *key, int64 token,
 		 * The token stays from here on.  Whether the lease is still valid
 		 * says its newest version, which may be a later one than was locked.
 		 */
-		time = lease_clock_read();
-		if (!lease_store_read(store, key, row))
+		if (!lease_election_read(store, key, row, &time))
 			return LEASE_MISSING;
 		return check_mine(row, NULL, token, true, &time);
 	}
@@ -587,8 +626,7 @@ lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
 		LeaseStatus wanted;
 		LeaseStatus status;
 
-		*time = lease_clock_read();
-		wanted = lease_store_read(store, key, row) ?
+		wanted = lease_election_read(store, key, row, time) ?
 			check_heartbeat(key, beat, row, time) : LEASE_MISSING;
 		if (wanted == LEASE_HELD || wanted == LEASE_RESERVED || wanted == LEASE_BUSY)
 			return wanted;

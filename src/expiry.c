@@ -125,7 +125,8 @@ static bool
 visit(const LeaseFound *found, void *arg)
 {
 	TimestampTz since = *(TimestampTz *) arg;
-	TimestampTz expires_at = lease_ttl_expires_at(&found->row, &scanned_at);
+	LeaseTime	time = lease_clock_read();	/* later than whatever the scan can see */
+	TimestampTz expires_at = lease_ttl_expires_at(&found->row, &time);
 
 	if (expires_at >= since)
 		lease_expiry_add(&found->key, expires_at);

@@ -142,11 +142,12 @@ static bool
 visit(const LeaseFound *found, void *arg)
 {
 	LeaseGcPass *pass = arg;
+	LeaseTime	time = lease_clock_read();	/* later than whatever the scan can see */
 	bool		more = false;
 
 	for (int i = 0; i < pass->count; i++)
 	{
-		if (applies(found, &pass->time, &pass->policies[i]))
+		if (applies(found, &time, &pass->policies[i]))
 		{
 			if (!is_full(pass, &pass->policies[i]))
 				remember(pass, &pass->policies[i], &found->key);

@@ -321,6 +321,8 @@ typedef enum LeaseCounter
 typedef struct LeaseStore LeaseStore;
 
 /* election.c */
+extern bool lease_election_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
+								LeaseTime *time);
 extern LeaseStatus lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 										  const LeaseTerms *terms,
 										  LeaseRow *row, LeaseTime *time);

@@ -147,7 +147,7 @@ fsync = off
 
 	query(q{SELECT FROM lease_acquire('mine', 'a', '1 h')});
 	reload_with('lease.quiet_period = 1000');
-	is(query(q{SELECT grants_from = counts_from + interval '1000 s' FROM lease_clock()}), 't', "$how: a quiet period after a promotion");
+	is(query(q{SELECT grants_from - counts_from BETWEEN interval '990 s' AND interval '1000 s' FROM lease_clock()}), 't', "$how: a quiet period after a promotion");
 	foreach my $name ('hour-released', 'missing')
 	{
 		is(query("SELECT a.acquired, a.status, a.fencing_token IS NULL, a.expires_at = c.grants_from FROM lease_clock() c, lease_acquire('$name', 'b') a"),
@@ -165,7 +165,7 @@ fsync = off
 	$session->finish;
 	reload_with('lease.quiet_period = 1000');
 	$node->restart;
-	is(query(q{SELECT grants_from IS NULL, status FROM lease_clock(), lease_acquire('another', 'b')}), 't|acquired', "$how: not after a restart");
+	is(query(q{SELECT grants_from < counts_from + interval '1000 s', status FROM lease_clock(), lease_acquire('another', 'b')}), 't|reserved', "$how: a restart neither ends it nor begins another");
 	$node->stop;
 }
 

@@ -21,6 +21,7 @@ my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
 $primary->append_conf('postgresql.conf', qq{
 shared_preload_libraries = 'lease'
+restart_after_crash = on
 lease.quiet_period = $DURATION
 });
 $primary->start;
@@ -97,6 +98,31 @@ foreach my $name (sort keys %believes)
 is(join(' ', sort keys %{ $answers{new} }), 'acquired reserved', 'new: reserved before');
 like(join(' ', sort keys %{ $answers{$_} }), qr/^acquired held( reserved)?$/, "$_: held before") foreach 'renewed', 'taken';
 
+# The quiet period is that of the promotion: neither a crash nor a restart makes it
+# begin again, or end.
+my $quiet_until = q{SELECT date_trunc('second', grants_from + interval '0.5 s') FROM lease_clock()};
+
+sub crash
+{
+	my $started = $standby->safe_psql('postgres', q{SELECT backend_start FROM pg_stat_activity WHERE backend_type = 'walwriter'});
+
+	kill 'KILL', $standby->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'background writer'});
+	$standby->poll_query_until('postgres', "SELECT backend_start > '$started' FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+	  or die 'the server does not recover';
+	return;
+}
+
 $session->finish;
+crash();
+is($standby->safe_psql('postgres', $quiet_until), '', 'a crash does not begin a quiet period');
+$standby->append_conf('postgresql.conf', "lease.quiet_period = 100000\n");
+$standby->reload;
+$standby->poll_query_until('postgres', 'SELECT grants_from IS NOT NULL FROM lease_clock()') or die 'not quiet';
+my $until = $standby->safe_psql('postgres', $quiet_until);
+crash();
+is($standby->safe_psql('postgres', $quiet_until), $until, 'nor does it end one');
+$standby->restart;
+is($standby->safe_psql('postgres', $quiet_until), $until, 'nor does a restart');
+
 $standby->stop;
 done_testing();
