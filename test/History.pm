@@ -431,7 +431,9 @@ sub certainties
 
 # Whoever has the lease for certain can renew, guard and release it, unless the
 # row is locked; and then others see it (I5).  After a promotion he may ask with a
-# later token, which got lost: then he hears that he himself has it.
+# later token, which got lost: then he hears that he himself has it.  And in a quiet
+# period "reserved" is no refusal: who asks for a lease instead of renewing it is not
+# told from somebody who has given it up.
 sub check_refusals
 {
 	my ($certain, @calls) = @_;
@@ -443,6 +445,7 @@ sub check_refusals
 
 		$released{$in} = 1 if $c->{answer} eq 'released' && $c->{txn};
 		next if $released{$in} || ($c->{answer} !~ $REFUSAL && $c->{op} ne 'holder');
+		next if $c->{answer} eq 'reserved' && $c->{op} =~ /^(acquire|await)$/;
 
 		my @certain = map { $_->[2] }
 		  grep { $_->[0] <= $c->{sent} && $_->[1] >= $c->{received} + $DRIFT }
