@@ -35,7 +35,6 @@ shared_preload_libraries = 'lease'
 fsync = off
 log_line_prefix = '%m [%p] %e '
 log_min_error_statement = panic
-statement_timeout = 300ms
 max_prepared_transactions = 5
 lease.gc_interval = 1
 lease.stat_namespaces = 10
@@ -244,6 +243,7 @@ sub start_session
 	open(my $fh, '>:encoding(UTF-8)', $file) or die "could not open $file: $!";
 	print $fh map { "$_;\n" } @{ $s{lines} };
 	close $fh or die;
+	local $ENV{PGOPTIONS} = '-c statement_timeout=300ms';
 	$s{run} = IPC::Run::start([ 'psql', '-Xq', '-v', 'VERBOSITY=sqlstate', '-d', $node->connstr('postgres'), '-f', $file ], '<', \undef, '>', '/dev/null', '2>', \$s{err}, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	return \%s;
 }
