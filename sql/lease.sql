@@ -940,14 +940,14 @@ COMMENT ON COLUMN lease_apiserver_count.expired IS 'with one that has expired, a
 CREATE FUNCTION lease_stat_namespaces()
 RETURNS TABLE (datname name, namespace text, waiting bigint, acquired bigint, renewed bigint, lost bigint, refused bigint,
 	busy bigint, released bigint, taken_over bigint, expired bigint, collected bigint, wait_count bigint, wait_time double precision)
-LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_stat_namespaces() IS
 'what the view lease_stat shows. Errors: 42501 who may not SELECT from the table lease and is not a member of pg_read_all_stats; 55P03 when DDL has the table locked.';
 
 CREATE FUNCTION lease_stat_databases()
 RETURNS TABLE (datname name, waiting bigint, gc_runs bigint, gc_time double precision, gc_last_time timestamptz, gc_last_duration double precision,
 	last_error text, last_error_time timestamptz, stats_reset timestamptz)
-LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
+LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_stat_databases() IS
 'what the view lease_stat_database shows. Errors: as lease_stat_namespaces().';
 

@@ -107,7 +107,8 @@ static const char *const statement_text[STATEMENTS] = {
 	" INSERT INTO %1$s AS h (namespace, name, fencing_token, holder_identity,"
 	" held_from, held_until, end_reason) VALUES ($1, $2, $3, $4, $5, $6, $7)"
 	" ON CONFLICT (namespace, name, fencing_token)"
-	" DO UPDATE SET held_until = EXCLUDED.held_until, end_reason = EXCLUDED.end_reason"
+	" DO UPDATE SET held_from = LEAST(h.held_from, EXCLUDED.held_from),"
+	" held_until = EXCLUDED.held_until, end_reason = EXCLUDED.end_reason"
 	" WHERE h.held_until OPERATOR(pg_catalog.<) EXCLUDED.held_until"
 	" OR EXCLUDED.end_reason OPERATOR(pg_catalog.<>) 'expired'"
 	" RETURNING NOT EXISTS (SELECT FROM known AS k WHERE k.held_until OPERATOR(pg_catalog.>=) $6)",

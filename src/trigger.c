@@ -29,6 +29,9 @@
 #include "lease.h"
 #include "compat.h"
 
+/* Half of all tokens shall be left, whatever is restored. */
+#define MAX_RESTORED_TOKEN (PG_INT64_MAX / 2)
+
 PG_FUNCTION_INFO_V1(lease_on_write);
 PG_FUNCTION_INFO_V1(lease_after_write);
 
@@ -204,6 +207,12 @@ token_for_insert(Relation rel, Column token)
 			return value;
 		if (is_owner(rel))
 		{
+			if (value > MAX_RESTORED_TOKEN)
+				ereport(ERROR,
+						(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+						 errmsg("column \"fencing_token\" of a lease is out of range"),
+						 errhint("There would be no greater ones left to issue."),
+						 errtablecol(rel, token.attnum)));
 			if (value > 0)
 				lease_token_raise(relid, value);
 			return value;		/* the CHECK constraint refuses the rest */

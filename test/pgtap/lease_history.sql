@@ -116,5 +116,14 @@ SELECT throws_ok('SET lease.history_retention = 0', '42501', NULL, 'nor can he h
 RESET ROLE;
 SELECT results_eq($$SELECT * FROM pg_temp.history('h')$$, ARRAY['me: released'], 'it was recorded');
 
+-- a holding that the worker has seen expire is set back by hand, and then ends
+SELECT FROM lease_acquire('back', 'me', '1 s');
+INSERT INTO lease_history (namespace, name, fencing_token, holder_identity, held_from, held_until, end_reason)
+SELECT namespace, name, fencing_token, holder_identity, held_since, held_since + interval '1 s', 'expired' FROM lease WHERE name = 'back';
+UPDATE lease SET renew_time = '2000-01-01 00:00+00' WHERE name = 'back';
+SELECT is(status, 'acquired', 'a holding ends before it was known to') FROM lease_acquire('back', 'you');
+SELECT results_eq($$SELECT held_from <= held_until, end_reason FROM lease_holdings WHERE name = 'back' AND holder_identity = 'me'$$, $$VALUES (true, 'taken over')$$,
+	'in the history it does not end before it began, and the view can show it');
+
 SELECT * FROM finish();
 ROLLBACK;

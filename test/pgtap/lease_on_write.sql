@@ -1,6 +1,6 @@
 -- Rows written by hand: the trigger keeps what the server decides, and tokens.
 BEGIN;
-SELECT plan(65);
+SELECT plan(66);
 
 CREATE FUNCTION pg_temp.token(name text) RETURNS bigint LANGUAGE sql AS 'SELECT fencing_token FROM lease WHERE name = $1';
 CREATE FUNCTION pg_temp.version(name text) RETURNS bigint LANGUAGE sql AS 'SELECT resource_version FROM lease WHERE name = $1';
@@ -159,6 +159,8 @@ SELECT cmp_ok(fencing_token, '>', 300000000000000::bigint, 'tokens issued later 
 INSERT INTO lease (name, fencing_token) VALUES ('restored-older', 500000);
 SELECT is(pg_temp.token('restored-older'), 500000::bigint, 'rows can come back in any order');
 SELECT cmp_ok(fencing_token, '>', 300000000000000::bigint, 'and the sequence does not go back') FROM lease_acquire('later-still', 'a');
+
+SELECT throws_ok('INSERT INTO lease (name, fencing_token) VALUES (''far-too-high'', 9223372036854775807)', '22003', 'column "fencing_token" of a lease is out of range', 'but not one after which hardly any could be issued');
 
 CREATE ROLE lease_test_writer;
 GRANT SELECT, INSERT, UPDATE ON lease TO lease_test_writer;

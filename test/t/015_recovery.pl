@@ -12,6 +12,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Psql;
 use Test::More;
+use Time::HiRes qw(clock_gettime usleep CLOCK_MONOTONIC);
 
 my $node;
 sub query { return $node->safe_psql('postgres', $_[0]); }
@@ -29,6 +30,25 @@ sub reload_with
 	$node->reload;
 	my ($name, $value) = $_[0] =~ /(\S+) = (.*)/;
 	return until_true("SELECT current_setting('$name') ~ '^$value'", "with $_[0]");
+}
+
+# Stops all processes of the server for more than so many seconds.
+sub stop_for_longer_than
+{
+	my ($seconds) = @_;
+	my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+	my @pids = ($postmaster);
+
+	foreach my $file (glob '/proc/[0-9]*/stat')
+	{
+		open(my $fh, '<', $file) or next;
+		push @pids, $1 if (<$fh> // '') =~ /^(\d+) .*\) \S $postmaster /;
+	}
+	kill 'STOP', @pids;
+	my $until = clock_gettime(CLOCK_MONOTONIC) + $seconds;
+	usleep(10_000) until clock_gettime(CLOCK_MONOTONIC) > $until;
+	kill 'CONT', @pids;
+	return;
 }
 
 # Leases that nobody has renewed for a day.
@@ -129,6 +149,15 @@ fsync = off
 	until_true(q{SELECT status = 'expired' FROM lease_status WHERE name = 'short'}, "$how: who does not is over after the duration");
 	is(query(q{SELECT expires_at = counts_from + interval '1 s', not in_grace FROM lease_status, lease_clock() WHERE name = 'short'}), 't|t', '... counted from the end of recovery');
 	is(query(q{SELECT status FROM lease_acquire('short', 'rival')}), 'acquired', '... and another gets it');
+
+	# ---------- It stands still ----------
+
+	# As when the machine sleeps: all its processes are stopped for a while.
+	my $counts_from = query('SELECT counts_from FROM lease_clock()');
+	is(query(q{SELECT status FROM lease_acquire('slept', 'a', '1 s')}), 'acquired', "$how: a lease");
+	stop_for_longer_than(1);
+	is(query(q{SELECT status FROM lease_acquire('slept', 'rival', '1 h')}), 'acquired', '... runs out while the server stands still');
+	is(query('SELECT counts_from FROM lease_clock()'), $counts_from, '... which is no recovery, and no step of the clock');
 
 	# ---------- The setting ----------
 
