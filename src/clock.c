@@ -18,19 +18,13 @@
 #include "postgres.h"
 
 #include <limits.h>
-#include <sys/stat.h>
-#include <time.h>
 
-#include "access/xlog.h"
-#include "access/xlog_internal.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
-#include "utils/backend_status.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
@@ -46,17 +40,8 @@ PG_FUNCTION_INFO_V1(lease_clock_steps);
 /* How far apart two clocks may be read that shall be compared; in microseconds. */
 #define MAX_READING 10000
 
-#ifdef CLOCK_BOOTTIME
-#define STEADY_CLOCK CLOCK_BOOTTIME
-#else
-#define STEADY_CLOCK CLOCK_MONOTONIC
-#endif
-
-/* Of steady time: not known, or never. */
+/* Of steady time: never. */
 #define NO_STEADY_TIME 0
-
-/* The age of a timeline that no promotion began */
-#define FIRST_TIMELINE PG_INT64_MAX
 
 /* lease.recovery_grace and lease.quiet_period */
 static bool recovery_grace = true;
@@ -69,17 +54,6 @@ typedef struct Reading
 	int64		offset;			/* of the wall clock against it */
 } Reading;
 
-/*
- * From when the server became able to write until it crashes or is stopped.  No
- * process lives longer, but one may have begun before, on a standby.
- */
-typedef struct Incarnation
-{
-	TimestampTz began;			/* by the wall clock; LEASE_NO_TIME: not known */
-	int64		began_steady;
-	int64		timeline_age;	/* when it began, in microseconds */
-} Incarnation;
-
 typedef struct Clock
 {
 	/* read without a lock, in this order */
@@ -87,7 +61,6 @@ typedef struct Clock
 	pg_atomic_uint64 stepped_at;	/* steady time of the last step */
 
 	slock_t		mutex;			/* for these, and for changing those */
-	Incarnation incarnation;
 	int64		seen;			/* steady time of the last look */
 	int64		steps;			/* since the first look, at server start if preloaded */
 	int64		last_step;		/* in microseconds, positive: forwards */
@@ -97,9 +70,6 @@ typedef struct Clock
 static Clock own_base;
 static Clock *base = NULL;
 static bool preloaded = false;
-
-/* When it is known */
-static Incarnation incarnation = {LEASE_NO_TIME, NO_STEADY_TIME, FIRST_TIMELINE};
 
 void
 lease_clock_init(void)
@@ -126,15 +96,6 @@ lease_clock_init(void)
  * ---------- Readings ----------
  */
 
-static int64
-steady_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(STEADY_CLOCK, &now);
-	return (int64) now.tv_sec * USECS_PER_SEC + now.tv_nsec / 1000;
-}
-
 /*
  * Reads both clocks.  False if there was always something in between.
  */
@@ -143,10 +104,10 @@ read_clocks(Reading *reading)
 {
 	for (int i = 0; i < 10; i++)
 	{
-		int64		before = steady_now();
+		int64		before = lease_steady_now();
 		TimestampTz wall = GetCurrentTimestamp();
 
-		if (steady_now() - before <= MAX_READING)
+		if (lease_steady_now() - before <= MAX_READING)
 		{
 			reading->steady = before;
 			reading->offset = wall - before;
@@ -165,14 +126,13 @@ lease_clock_request_shmem(void)
 static Clock *
 begin(Clock *new_clock)
 {
-	Reading		now = {steady_now(), GetCurrentTimestamp() - steady_now()};
+	Reading		now = {lease_steady_now(), GetCurrentTimestamp() - lease_steady_now()};
 
 	(void) read_clocks(&now);	/* else the first look will find a step */
 	memset(new_clock, 0, sizeof(Clock));
 	SpinLockInit(&new_clock->mutex);
 	pg_atomic_init_u64(&new_clock->offset, now.offset);
 	pg_atomic_init_u64(&new_clock->stepped_at, NO_STEADY_TIME);
-	new_clock->incarnation = incarnation;
 	new_clock->seen = now.steady;
 	return new_clock;
 }
@@ -223,105 +183,6 @@ look(void)
 }
 
 /*
- * ---------- Recovery ----------
- */
-
-/*
- * When the walwriter started, which the postmaster does as soon as the server is
- * open for writing: after its start, a crash, or a promotion.  LEASE_NO_TIME if
- * there is none yet.
- */
-static TimestampTz
-walwriter_start(void)
-{
-	int			count = pgstat_fetch_stat_numbackends();
-	TimestampTz start = LEASE_NO_TIME;
-
-	for (int i = 1; i <= count; i++)
-	{
-		PgBackendStatus *status = &pgstat_get_local_beentry_by_index(i)->backendStatus;
-
-		if (status->st_backendType == B_WAL_WRITER)
-			start = status->st_proc_start_timestamp;
-	}
-
-	/* or pg_stat_activity would stand still until our caller's transaction ends */
-	pgstat_clear_backend_activity_snapshot();
-	return start;
-}
-
-/*
- * How long before then the timeline began, whoever was the server's postmaster.  Who
- * begins one writes a history file.
- */
-static int64
-timeline_age(TimestampTz then)
-{
-	char		path[MAXPGPATH];
-	struct stat st;
-
-	TLHistoryFilePath(path, GetWALInsertionTimeLine());
-	if (stat(path, &st) != 0)
-		return FIRST_TIMELINE;
-	return Max(then - time_t_to_timestamptz(st.st_mtime + 1), 0);
-}
-
-/*
- * Finds out about this incarnation.  False if it has just begun and the walwriter
- * is not there yet.
- */
-static bool
-find_incarnation(Incarnation *found)
-{
-	found->began = walwriter_start();
-	if (found->began == LEASE_NO_TIME)
-		return false;
-	if (preloaded)
-		found->began_steady = found->began - (int64) pg_atomic_read_u64(&base->offset);
-	found->timeline_age = timeline_age(found->began);
-	return true;
-}
-
-/*
- * This incarnation, not known on a standby.  In the moment in which one begins
- * nobody knows, and it begins now.
- */
-static Incarnation
-current_incarnation(void)
-{
-	Incarnation found = {LEASE_NO_TIME, NO_STEADY_TIME, FIRST_TIMELINE};
-
-	if (incarnation.began != LEASE_NO_TIME || RecoveryInProgress())
-		return incarnation;
-	if (preloaded)
-	{
-		SpinLockAcquire(&base->mutex);
-		incarnation = base->incarnation;
-		SpinLockRelease(&base->mutex);
-		if (incarnation.began != LEASE_NO_TIME)
-			return incarnation;
-	}
-	if (!find_incarnation(&found))
-	{
-		found.began = GetCurrentTimestamp();
-		found.began_steady = steady_now();
-		found.timeline_age = timeline_age(found.began);
-		return found;
-	}
-	if (preloaded)
-	{
-		/* the same for all, whatever becomes of the wall clock */
-		SpinLockAcquire(&base->mutex);
-		if (base->incarnation.began == LEASE_NO_TIME)
-			base->incarnation = found;
-		found = base->incarnation;
-		SpinLockRelease(&base->mutex);
-	}
-	incarnation = found;
-	return incarnation;
-}
-
-/*
  * ---------- Lease time ----------
  */
 
@@ -344,7 +205,7 @@ static LeaseTime
 wall_time(void)
 {
 	LeaseTime	time = {GetCurrentTimestamp(), LEASE_NO_TIME, LEASE_NO_TIME, false};
-	Incarnation current = current_incarnation();
+	LeaseIncarnation current = lease_incarnation();
 
 	if (current.began != LEASE_NO_TIME)
 		add_incarnation(&time, current.began, current.timeline_age);
@@ -355,13 +216,13 @@ static LeaseTime
 steady_time(void)
 {
 	LeaseTime	time = {LEASE_NO_TIME, LEASE_NO_TIME, LEASE_NO_TIME, true};
-	Incarnation current = current_incarnation();
+	LeaseIncarnation current = lease_incarnation();
 	int64		offset = pg_atomic_read_u64(&base->offset);
 	int64		stepped_at;
 
 	pg_read_barrier();
 	stepped_at = pg_atomic_read_u64(&base->stepped_at);
-	time.now = steady_now() + offset;
+	time.now = lease_steady_now() + offset;
 	if (current.began != LEASE_NO_TIME)
 		add_incarnation(&time, current.began_steady + offset, current.timeline_age);
 	if (stepped_at != NO_STEADY_TIME)
@@ -394,18 +255,6 @@ TimestampTz
 lease_clock_now(void)
 {
 	return preloaded ? lease_clock_read().now : GetCurrentTimestamp();
-}
-
-/*
- * The second in which this server became able to write, since 1970; the present
- * one if it is not.
- */
-int64
-lease_clock_incarnation(void)
-{
-	Incarnation current = current_incarnation();
-
-	return timestamptz_to_time_t(current.began == LEASE_NO_TIME ? GetCurrentTimestamp() : current.began);
 }
 
 /*
@@ -463,7 +312,7 @@ lease_clock_steps(PG_FUNCTION_ARGS)
 	if (steps > 0)
 	{
 		values[1] = IntervalPGetDatum(&last_step);
-		values[2] = TimestampTzGetDatum(GetCurrentTimestamp() - (steady_now() - stepped_at));
+		values[2] = TimestampTzGetDatum(GetCurrentTimestamp() - (lease_steady_now() - stepped_at));
 		nulls[1] = nulls[2] = false;
 	}
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));

@@ -30,6 +30,7 @@ request_shmem(void)
 	lease_stat_request_shmem();
 	lease_mailbox_request_shmem();
 	lease_launcher_request_shmem();
+	lease_incarnation_request_shmem();
 	lease_clock_request_shmem();
 }
 
@@ -43,6 +44,7 @@ startup_shmem(void)
 	lease_wait_startup_shmem();
 	lease_stat_startup_shmem();
 	lease_mailbox_startup_shmem();
+	lease_incarnation_startup_shmem();
 	lease_clock_startup_shmem();
 	LWLockRelease(AddinShmemInitLock);
 }

@@ -38,6 +38,7 @@
  *		token.c			fencing tokens
  *		ttl.c			time arithmetic
  *		clock.c			the clock by which leases expire
+ *		incarnation.c	since when this server can write
  *		args.c			arguments of the SQL functions
  *		result.c		their results
  *		object.c		rows as Kubernetes' JSON
@@ -49,6 +50,8 @@
  */
 #ifndef LEASE_H
 #define LEASE_H
+
+#include <time.h>
 
 #include "common/hashfn.h"
 #include "datatype/timestamp.h"
@@ -107,6 +110,16 @@ typedef struct LeaseTime
 
 /* lease_duration_seconds of a released lease, as client-go writes it. */
 #define LEASE_RELEASED_DURATION 1
+
+/*
+ * From when the server became able to write until it crashes or is stopped.
+ */
+typedef struct LeaseIncarnation
+{
+	TimestampTz began;			/* by the wall clock; LEASE_NO_TIME: on a standby */
+	int64		began_steady;	/* the same by lease_steady_now() */
+	int64		timeline_age;	/* when it began, in microseconds */
+} LeaseIncarnation;
 
 typedef struct LeaseKey
 {
@@ -553,7 +566,12 @@ extern void lease_clock_request_shmem(void);
 extern void lease_clock_startup_shmem(void);
 extern LeaseTime lease_clock_read(void);
 extern TimestampTz lease_clock_now(void);
-extern int64 lease_clock_incarnation(void);
+
+/* incarnation.c */
+extern void lease_incarnation_request_shmem(void);
+extern void lease_incarnation_startup_shmem(void);
+extern LeaseIncarnation lease_incarnation(void);
+extern int64 lease_incarnation_second(void);
 
 /* guard.c */
 extern void lease_guard_init(void);
@@ -588,6 +606,21 @@ lease_monotonic_now(void)
 
 	INSTR_TIME_SET_CURRENT(now);
 	return (int64) INSTR_TIME_GET_MICROSEC(now);
+}
+
+/* Microseconds of one that goes on while the machine sleeps, too. */
+static inline int64
+lease_steady_now(void)
+{
+#ifdef CLOCK_BOOTTIME
+	const clockid_t clock = CLOCK_BOOTTIME;
+#else
+	const clockid_t clock = CLOCK_MONOTONIC;
+#endif
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (int64) now.tv_sec * USECS_PER_SEC + now.tv_nsec / 1000;
 }
 
 /* A copy in the current memory context. */

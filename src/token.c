@@ -101,7 +101,7 @@ lease_token_issue(Oid relid, int64 floor)
 		registered = true;
 	}
 
-	floor = Max(floor, token_floor(lease_clock_incarnation()));
+	floor = Max(floor, token_floor(lease_incarnation_second()));
 	ForceSyncCommit();
 	issued_token = nextval_internal(token_sequence(relid), false);
 	if (issued_token <= floor)
@@ -161,7 +161,7 @@ lease_token_floor(PG_FUNCTION_ARGS)
 	TimestampTz since;
 
 	if (PG_ARGISNULL(0))
-		PG_RETURN_INT64(token_floor(lease_clock_incarnation()));
+		PG_RETURN_INT64(token_floor(lease_incarnation_second()));
 	since = PG_GETARG_TIMESTAMPTZ(0);
 	if (TIMESTAMP_NOT_FINITE(since) || timestamptz_to_time_t(since) - FLOOR_EPOCH > PG_INT64_MAX >> FLOOR_BITS)
 		ereport(ERROR,
