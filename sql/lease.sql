@@ -373,7 +373,7 @@ CREATE FUNCTION lease_expires_at(
 RETURNS timestamptz
 LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_expires_at(text, timestamptz, integer, bigint) IS
-'The moment at which a lease with these values stops being valid, or NULL when nobody holds it. The one rule of validity, also used by lease_acquire(): valid while lease_clock() is earlier. What was renewed before the server recovered, or before its wall clock was set, counts as renewed then; so does a renew_time in the future if resource_version, which has the time of the last change, is as well.';
+'The moment at which a lease with these values stops being valid, or NULL when nobody holds it. The one rule of validity, also used by lease_acquire(): valid while lease_clock() is earlier. What was renewed before the server recovered, or before its wall clock was set, counts as renewed then; so does a renew_time in the future if resource_version says that it was written by a clock that was ahead.';
 
 CREATE FUNCTION lease_not_before(
 	not_before timestamptz,
@@ -382,7 +382,7 @@ CREATE FUNCTION lease_not_before(
 RETURNS timestamptz
 LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_not_before(timestamptz, timestamptz, bigint) IS
-'Until when a lease with these values is kept back by a minimum hold or a handover: not_before, unless the wall clock was set back since; then what was left of it counts from that moment. NULL when it is not kept back.';
+'Until when a lease with these values is kept back by a minimum hold or a handover: not_before, unless the wall clock was set back since; then it counts from that moment once more. NULL when it is not kept back.';
 
 CREATE FUNCTION lease_clock(
 	OUT now timestamptz,
@@ -390,7 +390,7 @@ CREATE FUNCTION lease_clock(
 	OUT grants_from timestamptz)
 LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_clock() IS
-'The clock by which leases expire. now: with lease in shared_preload_libraries measured by a clock that nobody sets, and within a tenth of a second of the wall clock; otherwise the wall clock. counts_from: what was renewed before counts as renewed then: since when the server can write (it was started, has recovered from a crash, or was promoted; unless lease.recovery_grace is off), or since its wall clock was set; NULL on a standby. grants_from: nobody acquires a lease anew before then (lease.quiet_period); NULL when that is over.';
+'The clock by which leases expire. now: with lease in shared_preload_libraries measured by a clock that nobody sets, and within a tenth of a second of the wall clock; otherwise the wall clock. counts_from: what was renewed before counts as renewed then: since when the server can write (it was started, has recovered from a crash, or was promoted; unless lease.recovery_grace is off), or since its wall clock was set; else NULL, as on a standby. grants_from: nobody acquires a lease before then, while renewals go on (lease.quiet_period); NULL when that is over.';
 
 CREATE FUNCTION lease_holder(
 	name text,
@@ -1138,7 +1138,7 @@ CREATE FUNCTION lease_clock_steps(
 	OUT last_step_at timestamptz)
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_clock_steps() IS
-'How often the server''s wall clock was set by a tenth of a second or more since the server started, as far as the background worker or a call of this function has looked in between; by how much the last time (positive: forwards), and when that was noticed. Unless the server has lease in shared_preload_libraries, only between the calls in this session.';
+'How often the server''s wall clock was set by a tenth of a second or more since the server started, as far as a call of a function, or the background worker, has looked in between; by how much the last time (positive: forwards), and when that was noticed. Unless the server has lease in shared_preload_libraries, only between the calls in this session.';
 
 -- The thresholds, and why:
 --	5 s			a transaction of the functions has a row locked for milliseconds; a

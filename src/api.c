@@ -392,7 +392,7 @@ lease_not_before(PG_FUNCTION_ARGS)
 	LeaseTime	time = lease_clock_read();
 	LeaseRow	row = {0};
 
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(0) || TIMESTAMP_IS_NOBEGIN(PG_GETARG_TIMESTAMPTZ(0)))
 		PG_RETURN_NULL();
 	row.not_before = PG_GETARG_TIMESTAMPTZ(0);
 	row.renew_time = PG_ARGISNULL(1) ? LEASE_NO_TIME : PG_GETARG_TIMESTAMPTZ(1);

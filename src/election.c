@@ -18,7 +18,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -50,7 +49,7 @@ static const LeaseRow nobodys_row = {
 bool
 lease_election_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row, LeaseTime *time)
 {
-	for (;;)
+	for (int i = 0; i < MAX_TRIES; i++)
 	{
 		LeaseTime	after;
 
@@ -58,11 +57,12 @@ lease_election_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row, Lease
 		if (!lease_store_read(store, key, row))
 			return false;
 		if (!lease_ttl_is_ahead(row, time))
-			return true;
+			break;
 		after = lease_clock_read();
 		if (lease_ttl_is_ahead(row, &after))
-			return true;
+			break;
 	}
+	return true;
 }
 
 static bool
@@ -70,13 +70,6 @@ is_held_by(const LeaseRow *row, const text *holder)
 {
 	return row->holder_identity != NULL &&
 		lease_text_equal(row->holder_identity, holder);
-}
-
-static bool
-is_free(const LeaseRow *row)
-{
-	return row->holder_identity == NULL ||
-		VARSIZE_ANY_EXHDR(row->holder_identity) == 0;
 }
 
 /*
@@ -88,7 +81,7 @@ static LeaseStatus
 check_mine(const LeaseRow *row, const text *holder, int64 token,
 		   bool must_be_valid, const LeaseTime *time)
 {
-	if (is_free(row))
+	if (lease_row_is_free(row))
 		return LEASE_FREE;
 	if ((holder != NULL && !is_held_by(row, holder)) ||
 		(token != 0 && token != row->fencing_token))
@@ -182,10 +175,6 @@ extend(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 	bool		new_duration = row->lease_duration_seconds != duration_seconds;
 	TimestampTz not_before = lease_ttl_not_before(row, time);
 
-	/* After a crash only the duration that was on disk would count. */
-	if (duration_seconds > row->lease_duration_seconds)
-		ForceSyncCommit();
-
 	row->renew_time = lease_ttl_is_ahead(row, time) ? time->now : Max(row->renew_time, time->now);
 	row->lease_duration_seconds = duration_seconds;
 	row->resource_version = lease_ttl_next_resource_version(row->resource_version, time->now);
@@ -228,7 +217,7 @@ check_free(const LeaseRow *row, const text *holder, const LeaseTime *time)
 		 * given it up, and the next one's acquisition have been lost.
 		 * lease_renew() is for who does.
 		 */
-		if (time->now < time->grants_from && row->renew_time < time->counts_from)
+		if (time->now < time->grants_from)
 			return LEASE_RESERVED;
 		return LEASE_RENEWED;
 	}
@@ -378,15 +367,15 @@ lease_election_handover(LeaseStore *store, const LeaseKey *key, text *holder,
 	if (status != LEASE_RENEWED)
 		return status;
 
-	row->not_before = lease_ttl_after(time.now, reserve);
+	row->not_before = lease_ttl_after(Max(time.now, time.grants_from), reserve);
 	row->reserved_for = successor;
 	end_holding(store, key, row, LEASE_ON_HANDOVER, time.now);
 	return LEASE_HANDED_OVER;
 }
 
 /*
- * The clock was set back after the lease was renewed, and it has expired since.
- * Should the clock reach that renewal again, the lease must not revive.
+ * The clock was set back after the lease was renewed.  When the clock reaches that
+ * renewal again, the lease must neither revive nor last longer.
  */
 static void
 set_back(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTime *time)
@@ -398,9 +387,10 @@ set_back(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTime 
 }
 
 /*
- * Sees to it that the end of a holding that ran out is in the history.
- * LEASE_EXPIRED if it is news; LEASE_RENEWED if the lease is valid, and until when;
- * LEASE_BUSY if somebody is just changing it, or LEASE_FREE.
+ * Sees to it that the end of a holding that ran out is in the history, and that a
+ * row that a clock ahead of ours has written has our time.  LEASE_EXPIRED if the end
+ * is news; LEASE_RENEWED if the lease is valid, and until when; LEASE_BUSY if
+ * somebody is just changing it, or LEASE_FREE.
  */
 LeaseStatus
 lease_election_expire(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
@@ -417,7 +407,7 @@ lease_election_expire(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 		*expires_at = lease_ttl_expires_at(row, &time);
 		if (*expires_at == LEASE_NO_TIME)
 			return LEASE_FREE;
-		if (time.now < *expires_at)
+		if (time.now < *expires_at && !lease_ttl_is_ahead(row, &time))
 			return LEASE_RENEWED;
 
 		/* A renewal that was in time may still be in progress. */
@@ -429,11 +419,11 @@ lease_election_expire(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 
 		time = lease_clock_read();
 		*expires_at = lease_ttl_expires_at(row, &time);
-		if (time.now < *expires_at)
-			return LEASE_RENEWED;
-		news = lease_store_record_expiry(store, key, *expires_at);
+		news = time.now >= *expires_at && lease_store_record_expiry(store, key, *expires_at);
 		if (lease_ttl_is_ahead(row, &time))
 			set_back(store, key, row, &time);
+		if (time.now < *expires_at)
+			return LEASE_RENEWED;
 		return news ? LEASE_EXPIRED : LEASE_FREE;
 	}
 	return LEASE_BUSY;
@@ -535,7 +525,7 @@ check_heartbeat(const LeaseKey *key, const LeaseHeartbeat *beat, const LeaseRow 
 		return LEASE_RENEWED;
 
 	status = check_free(row, beat->terms.holder, time);
-	if (status == LEASE_HELD && beat->take_over != NULL)
+	if (status == LEASE_HELD && beat->take_over != NULL && time->now >= time->grants_from)
 		status = beat->take_over(beat->funcid, key, beat->terms.holder);
 	return status;
 }

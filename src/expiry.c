@@ -128,7 +128,10 @@ visit(const LeaseFound *found, void *arg)
 	LeaseTime	time = lease_clock_read();	/* later than whatever the scan can see */
 	TimestampTz expires_at = lease_ttl_expires_at(&found->row, &time);
 
-	if (expires_at >= since)
+	/* What a clock ahead of ours has written is to be put right. */
+	if (expires_at != LEASE_NO_TIME && lease_ttl_is_ahead(&found->row, &time))
+		lease_expiry_add(&found->key, time.now);
+	else if (expires_at >= since)
 		lease_expiry_add(&found->key, expires_at);
 	return true;
 }
@@ -140,14 +143,15 @@ void
 lease_expiry_scan(LeaseStore *store)
 {
 	int64		start = lease_monotonic_now();
+	LeaseTime	now = lease_clock_read();
 	TimestampTz since = Min(unknown_since, oldest_busy);
 
-	if (lease_expiry_is_stale())
-		since = lease_clock_now() - LOOK_BACK;
+	if (now.counts_from != scanned_at.counts_from)
+		since = now.now - LOOK_BACK;
 	else if (first() != NULL)
 		since = Min(since, first()->expires_at);
 	empty();
-	scanned_at = lease_clock_read();
+	scanned_at = now;
 	horizon = scanned_at.now + scan_interval + HORIZON_SLACK;
 	lease_store_scan(store, &scanned_at, horizon, visit, &since);
 	unknown_since = scanned_at.now;

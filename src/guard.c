@@ -291,15 +291,12 @@ get_trigger_key(const Trigger *trigger)
 static LeaseStatus
 guard_with_my_token(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 {
-	LeaseTime	time;
-
 	if (store == NULL)
 		return LEASE_BUSY;
-	time = lease_clock_read();
 	if (!lease_store_read(store, key, row))
 		return LEASE_MISSING;
 	if (!is_my_token(row->fencing_token))
-		return lease_ttl_expires_at(row, &time) == LEASE_NO_TIME ? LEASE_FREE : LEASE_HELD;
+		return lease_row_is_free(row) ? LEASE_FREE : LEASE_HELD;
 	return lease_election_guard(store, key, row->fencing_token, row);
 }
 

@@ -107,11 +107,15 @@ timeline_age(TimestampTz then)
 static bool
 find_incarnation(LeaseIncarnation *found)
 {
+	int64		ago;
+
 	found->began = walwriter_start();
 	if (found->began == LEASE_NO_TIME)
 		return false;
-	found->began_steady = found->began - GetCurrentTimestamp();
-	found->began_steady += lease_steady_now();	/* better late than early */
+
+	/* Late rather than early, but not after now, if the wall clock was set since. */
+	ago = Max(GetCurrentTimestamp() - found->began, 0);
+	found->began_steady = lease_steady_now() - ago;
 	found->timeline_age = timeline_age(found->began);
 	return true;
 }

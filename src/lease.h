@@ -643,6 +643,13 @@ lease_text_equal(const text *a, const text *b)
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
+/* Does nobody hold the lease, nor has left it to expire? */
+static inline bool
+lease_row_is_free(const LeaseRow *row)
+{
+	return row->holder_identity == NULL || VARSIZE_ANY_EXHDR(row->holder_identity) == 0;
+}
+
 static inline uint64
 lease_text_hash(const text *t)
 {

@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "parser/parse_relation.h"
@@ -311,6 +312,14 @@ on_insert(Relation rel, HeapTuple tuple)
 					 is_held_by_nobody(rel, tuple));
 }
 
+static int32
+duration_of(Relation rel, HeapTuple tuple)
+{
+	Column		duration = get_column(rel, tuple, "lease_duration_seconds");
+
+	return duration.isnull ? LEASE_NO_DURATION : DatumGetInt32(duration.value);
+}
+
 static HeapTuple
 on_update(Relation rel, HeapTuple old, HeapTuple new)
 {
@@ -325,6 +334,9 @@ on_update(Relation rel, HeapTuple old, HeapTuple new)
 	check_immutable(rel, old, new, "creation_timestamp");
 	check_may_decide(rel, old, new);
 
+	/* After a crash only the duration that was on disk would count. */
+	if (duration_of(rel, new) > duration_of(rel, old))
+		ForceSyncCommit();
 	token = token_for_update(rel, old, new);
 	if (token != old_token)
 	{
@@ -372,14 +384,12 @@ static LeaseRow
 get_row(Relation rel, HeapTuple tuple)
 {
 	Column		holder = get_column(rel, tuple, "holder_identity");
-	Column		duration = get_column(rel, tuple, "lease_duration_seconds");
 	Column		renew_time = get_column(rel, tuple, "renew_time");
 	Column		reserved_for = get_column(rel, tuple, "reserved_for");
 	LeaseRow	row = {0};
 
 	row.holder_identity = holder.isnull ? NULL : DatumGetTextPP(holder.value);
-	row.lease_duration_seconds = duration.isnull ? LEASE_NO_DURATION :
-		DatumGetInt32(duration.value);
+	row.lease_duration_seconds = duration_of(rel, tuple);
 	row.renew_time = renew_time.isnull ? LEASE_NO_TIME :
 		DatumGetTimestampTz(renew_time.value);
 	row.reserved_for = reserved_for.isnull ? NULL : DatumGetTextPP(reserved_for.value);

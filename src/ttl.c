@@ -93,16 +93,20 @@ lease_ttl_runs_out_at(TimestampTz renew_time, int32 duration_seconds)
 
 /*
  * Was the row written by a clock that was ahead of this one: before the wall
- * clock was set back, or on another server?  Every change of a row leaves its
- * time in resource_version, too; a renew_time in the future that was written by
- * hand is what it says.
+ * clock was set back, or on another server?  What the functions write has its time
+ * in resource_version, too, within a second; a renew_time in the future that was
+ * written by hand is what it says.  In doubt the lease lasts longer.
  */
 bool
 lease_ttl_is_ahead(const LeaseRow *row, const LeaseTime *time)
 {
+	int64		version = row->resource_version;
+
 	return time->steady && time->counts_from != LEASE_NO_TIME &&
 		row->renew_time > time->now &&
-		row->resource_version - USECS_1970_TO_2000 > time->now;
+		version > USECS_1970_TO_2000 &&
+		version - USECS_1970_TO_2000 >= row->renew_time &&
+		version - USECS_1970_TO_2000 < lease_ttl_after(row->renew_time, USECS_PER_SEC);
 }
 
 /*
@@ -124,7 +128,7 @@ renewed_at(const LeaseRow *row, const LeaseTime *time)
 TimestampTz
 lease_ttl_expires_at(const LeaseRow *row, const LeaseTime *time)
 {
-	if (row->holder_identity == NULL || VARSIZE_ANY_EXHDR(row->holder_identity) == 0)
+	if (lease_row_is_free(row))
 		return LEASE_NO_TIME;
 	return lease_ttl_runs_out_at(renewed_at(row, time), row->lease_duration_seconds);
 }
@@ -172,7 +176,9 @@ lease_ttl_not_before(const LeaseRow *row, const LeaseTime *time)
 {
 	if (row->not_before == LEASE_NO_TIME || !lease_ttl_is_ahead(row, time))
 		return row->not_before;
-	return lease_ttl_after(time->counts_from, Max(row->not_before - row->renew_time, 0));
+	if (row->not_before <= row->renew_time)
+		return time->counts_from;
+	return lease_ttl_after(time->counts_from, row->not_before - row->renew_time);
 }
 
 /*

@@ -234,7 +234,7 @@ ROLLBACK TO s;
 
 ALTER TABLE lease ENABLE ROW LEVEL SECURITY;
 CREATE POLICY collect ON lease TO lease_collector USING (namespace = 'kube-system'
-	AND coalesce(lease_expires_at(holder_identity, renew_time, lease_duration_seconds) <= clock_timestamp(), true));
+	AND coalesce(lease_expires_at(holder_identity, renew_time, lease_duration_seconds, resource_version) <= (SELECT now FROM lease_clock()), true));
 
 SELECT pg_temp.hears('lease_collector', 'WITH d AS (DELETE FROM lease WHERE name = ''l'' RETURNING 1) SELECT count(*) FROM d', '0', 'may not, with a policy, delete what is held');
 SELECT pg_temp.hears('lease_collector', 'SELECT count(*) FROM (SELECT FROM lease WHERE name = ''l'' FOR UPDATE) s', '0', 'nor lock it');

@@ -90,15 +90,22 @@ $node->stop;
 
 # A row that a clock an hour ahead has written, as only the owner can.
 my $ahead = q{INSERT INTO lease (name, holder_identity, lease_duration_seconds, renew_time, resource_version)
-	SELECT '%s', 'a', 2, t, extract(epoch FROM t) * 1000000 FROM (SELECT clock_timestamp() + interval '1 hour' AS t) s};
+	SELECT '%s', 'a', %d, t, extract(epoch FROM t) * 1000000 FROM (SELECT clock_timestamp() + interval '%s' AS t) s};
 $node->append_conf('postgresql.conf', "lease.worker = on\nlease.recovery_grace = on");
 $node->start;
-query(sprintf($ahead, 'ahead'));
+query(sprintf($ahead, 'ahead', 2, '1 hour'));
 is(query(q{SELECT expires_at = counts_from + interval '2 s' FROM lease_status, lease_clock() WHERE name = 'ahead'}), 't', 'a row that a clock ahead has written counts as renewed at the start');
 $node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM lease_history WHERE name = 'ahead' AND end_reason = 'expired'}) or die 'no expiry';
 is(query(q{SELECT renew_time <= clock_timestamp(), status FROM lease_status WHERE name = 'ahead'}), 't|expired', '... it expires, and will not revive when the clock gets there');
+query(sprintf($ahead, 'valid', 1000, '500 s'));
+query(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'lease worker'});	# so that another looks around at once
+$node->poll_query_until('postgres', q{SELECT renew_time = counts_from FROM lease, lease_clock() WHERE name = 'valid'}) or die 'not set back';
+is(query(q{SELECT expires_at = counts_from + interval '1000 s', status FROM lease_status, lease_clock() WHERE name = 'valid'}), 't|held', '... and one that is valid will not last longer');
 query(q{INSERT INTO lease (name, holder_identity, lease_duration_seconds, renew_time) VALUES ('by-hand', 'a', 2, clock_timestamp() + interval '1 hour')});
 is(query(q{SELECT expires_at = renew_time + interval '2 s', in_grace FROM lease_status WHERE name = 'by-hand'}), 't|f', 'a renew_time in the future that was written by hand is what it says');
+query(q{UPDATE lease SET renew_time = clock_timestamp() + interval '5 s' WHERE name = 'valid'});
+is(query(q{SELECT expires_at = renew_time + interval '1000 s', resource_version > extract(epoch FROM clock_timestamp() + interval '1 minute') * 1000000 FROM lease_status JOIN lease USING (namespace, name, renew_time) WHERE name = 'valid'}), 't|t',
+	'... also when the version is still of the clock that was ahead');
 $node->stop;
 
 # ---------- Without preloading ----------
