@@ -47,9 +47,6 @@ PG_FUNCTION_INFO_V1(lease_valid_selector);
 #define MAX_BATCH_ROWS 1000
 #define MAX_BATCH_MS 15.0
 
-/* However slow the machine is, a batch gets on. */
-#define MIN_BATCH_ROWS 10
-
 /* A step of lease_gc_all() is followed by a pause up to so many times as long. */
 #define MAX_PAUSE 1000
 
@@ -267,7 +264,7 @@ lease_gc_batch(LeaseGcPass *pass, LeaseStore *store, bool *more)
 		while (policy->done < policy->found)
 		{
 			if (tried >= policy->terms.batch_size || tried >= MAX_BATCH_ROWS ||
-				(tried >= MIN_BATCH_ROWS && milliseconds_since(start) > MAX_BATCH_MS))
+				milliseconds_since(start) > MAX_BATCH_MS)
 			{
 				*more = true;
 				return collected;
