@@ -196,7 +196,7 @@ add_incarnation(LeaseTime *time, TimestampTz began, int64 timeline_age)
 	if (recovery_grace)
 		time->counts_from = began;
 	/* A restart in between does not end the quiet period. */
-	if (timeline_age < quiet)
+	if (quiet > 0 && timeline_age < quiet)
 		time->grants_from = lease_ttl_after(began, quiet - timeline_age);
 }
 

@@ -86,7 +86,8 @@ walwriter_start(void)
 
 /*
  * How long before then the timeline began, whoever was the server's postmaster.  Who
- * begins one writes a history file.
+ * begins one writes a history file, whose time is taken without fractions: a second less,
+ * rather than more, and the same second for all who ask.
  */
 static int64
 timeline_age(TimestampTz then)
@@ -97,7 +98,7 @@ timeline_age(TimestampTz then)
 	TLHistoryFilePath(path, GetWALInsertionTimeLine());
 	if (stat(path, &st) != 0)
 		return FIRST_TIMELINE;
-	return Max(then - time_t_to_timestamptz(st.st_mtime + 1), 0);
+	return Max(then - time_t_to_timestamptz(st.st_mtime), 0) - USECS_PER_SEC;
 }
 
 /*
