@@ -375,6 +375,17 @@ LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_expires_at(text, timestamptz, integer, bigint) IS
 'The moment at which a lease with these values stops being valid, or NULL when nobody holds it. The one rule of validity, also used by lease_acquire(): valid while lease_clock() is earlier. What was renewed before the server recovered, or before its wall clock was set, counts as renewed then; so does a renew_time in the future if resource_version says that it was written by a clock that was ahead.';
 
+CREATE FUNCTION lease_renewed_at(
+	namespace text,
+	name text,
+	fencing_token bigint,
+	resource_version bigint,
+	renew_time timestamptz)
+RETURNS timestamptz
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_renewed_at(text, text, bigint, bigint, timestamptz) IS
+'When the lease with this row of the table was last renewed: renew_time, or later if its holder has renewed it in memory since (lease.heartbeat_storage); on a standby, what the primary has written back. SELECT lease_renewed_at(namespace, name, fencing_token, resource_version, renew_time) FROM lease. The views show this time.';
+
 CREATE FUNCTION lease_not_before(
 	not_before timestamptz,
 	renew_time timestamptz,
@@ -439,7 +450,8 @@ SELECT l.namespace,
 	   tstzrange(l.held_since, CASE WHEN e.expires_at <= c.now THEN e.expires_at ELSE 'infinity' END)
 FROM lease l
 CROSS JOIN lease_clock() c
-CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds, l.resource_version) AS expires_at) e
+CROSS JOIN LATERAL (SELECT lease_renewed_at(l.namespace, l.name, l.fencing_token, l.resource_version, l.renew_time) AS at) r
+CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, r.at, l.lease_duration_seconds, l.resource_version) AS expires_at) e
 WHERE e.expires_at IS NOT NULL AND l.held_since <= e.expires_at;
 
 COMMENT ON VIEW lease_holdings IS
@@ -463,15 +475,15 @@ SELECT l.namespace,
 			ELSE 'free'
 	   END AS status,
 	   CASE WHEN isfinite(e.expires_at) THEN e.expires_at - c.now END AS expires_in,
-	   c.now - l.renew_time AS renewed_ago,
-	   coalesce(e.expires_at > c.now AND (l.renew_time < c.counts_from OR
-		(l.renew_time > c.now AND e.expires_at <= c.now + make_interval(secs => l.lease_duration_seconds))), false) AS in_grace,
+	   c.now - r.at AS renewed_ago,
+	   coalesce(e.expires_at > c.now AND (r.at < c.counts_from OR
+		(r.at > c.now AND e.expires_at <= c.now + make_interval(secs => l.lease_duration_seconds))), false) AS in_grace,
 	   l.fencing_token,
 	   l.lease_transitions,
 	   coalesce(w.waiting, 0) AS waiting,
 	   make_interval(secs => l.lease_duration_seconds) AS duration,
 	   l.acquire_time,
-	   l.renew_time,
+	   r.at AS renew_time,
 	   e.expires_at,
 	   CASE WHEN a.available_at > c.now THEN a.available_at END AS reserved_until,
 	   CASE WHEN a.available_at > c.now THEN l.reserved_for END AS reserved_for,
@@ -481,9 +493,10 @@ FROM lease l
 LEFT JOIN (SELECT namespace, name, count(*) AS waiting FROM lease_waiters() GROUP BY namespace, name) w
 	ON w.namespace = l.namespace AND w.name = l.name
 CROSS JOIN lease_clock() c
-CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds, l.resource_version) AS expires_at) e
+CROSS JOIN LATERAL (SELECT lease_renewed_at(l.namespace, l.name, l.fencing_token, l.resource_version, l.renew_time) AS at) r
+CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, r.at, l.lease_duration_seconds, l.resource_version) AS expires_at) e
 CROSS JOIN LATERAL (SELECT CASE WHEN e.expires_at > c.now THEN NULL ELSE
-	greatest(lease_not_before(l.not_before, l.renew_time, l.resource_version), e.expires_at + make_interval(secs => l.lock_delay_seconds), c.grants_from) END AS available_at) a;
+	greatest(lease_not_before(l.not_before, r.at, l.resource_version), e.expires_at + make_interval(secs => l.lock_delay_seconds), c.grants_from) END AS available_at) a;
 
 COMMENT ON VIEW lease_status IS
 'who holds what, since when and until when, by the same rule of validity as lease_acquire()';
@@ -598,7 +611,7 @@ SELECT namespace,
 	   coalesce(holder_identity, '') AS holder,
 	   lease_age(creation_timestamp) AS age,
 	   creation_timestamp,
-	   renew_time,
+	   lease_renewed_at(namespace, name, fencing_token, resource_version, renew_time) AS renew_time,
 	   labels
 FROM lease
 ORDER BY (namespace || '/' || name) COLLATE "C";
@@ -777,19 +790,20 @@ CREATE VIEW lease_nodes WITH (security_invoker = true) AS
 SELECT coalesce(n.name, l.name) AS name,
 	   lease_node_status(k.created, p.ready, k.last_heartbeat, c.now) AS status,
 	   k.last_heartbeat,
-	   lease_node_status_since(k.created, p.ready, k.last_heartbeat, p.since, least(l.held_since, l.renew_time), c.now) AS since,
+	   lease_node_status_since(k.created, p.ready, k.last_heartbeat, p.since, least(l.held_since, r.at), c.now) AS since,
 	   n.unschedulable IS NOT TRUE AS schedulable,
 	   n.name IS NOT NULL AS registered,
 	   p.ready AS posted_ready,
-	   l.renew_time,
+	   r.at AS renew_time,
 	   k.created AS creation_timestamp,
 	   n.labels
 FROM lease_node n
 FULL JOIN (SELECT * FROM lease WHERE namespace = 'kube-node-lease') l ON l.name = n.name
 CROSS JOIN lease_clock() c
+CROSS JOIN LATERAL (SELECT lease_renewed_at(l.namespace, l.name, l.fencing_token, l.resource_version, l.renew_time) AS at) r
 LEFT JOIN LATERAL lease_node_posted(n.status) p ON true
 CROSS JOIN LATERAL (SELECT coalesce(n.creation_timestamp, l.creation_timestamp) AS created,
-	greatest(l.renew_time, p.last_heartbeat) AS last_heartbeat) k;
+	greatest(r.at, p.last_heartbeat) AS last_heartbeat) k;
 
 COMMENT ON VIEW lease_nodes IS
 'which nodes are alive: one row for each registered node and each lease in kube-node-lease, by the rule of lease_node_status()';
@@ -836,7 +850,7 @@ A node without a lease is what it posted, Unknown if that is nothing. A node wit
 
 CREATE VIEW kubectl_get_nodes WITH (security_invoker = true) AS
 SELECT n.name,
-	   lease_node_kubectl_status(p.ready, n.unschedulable, l.renew_time, p.last_heartbeat) AS status,
+	   lease_node_kubectl_status(p.ready, n.unschedulable, r.at, p.last_heartbeat) AS status,
 	   lease_node_roles(n.labels) AS roles,
 	   lease_age(n.creation_timestamp) AS age,
 	   coalesce(n.status #>> '{nodeInfo,kubeletVersion}', '') AS version,
@@ -846,11 +860,12 @@ SELECT n.name,
 	   coalesce(nullif(n.status #>> '{nodeInfo,kernelVersion}', ''), '<unknown>') AS kernel_version,
 	   coalesce(nullif(n.status #>> '{nodeInfo,containerRuntimeVersion}', ''), '<unknown>') AS container_runtime,
 	   n.creation_timestamp,
-	   greatest(l.renew_time, p.last_heartbeat) AS last_heartbeat,
+	   greatest(r.at, p.last_heartbeat) AS last_heartbeat,
 	   n.unschedulable IS NOT TRUE AS schedulable,
 	   n.labels
 FROM lease_node n
 LEFT JOIN lease l ON l.namespace = 'kube-node-lease' AND l.name = n.name
+CROSS JOIN LATERAL (SELECT lease_renewed_at(l.namespace, l.name, l.fencing_token, l.resource_version, l.renew_time) AS at) r
 LEFT JOIN LATERAL lease_node_posted(n.status) p ON true
 ORDER BY n.name COLLATE "C";
 
@@ -901,14 +916,15 @@ SELECT l.name,
 	   l.labels ->> 'kubernetes.io/hostname' AS hostname,
 	   CASE WHEN l.holder_identity ~ '_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN right(l.holder_identity, 36)::uuid END AS instance,
 	   coalesce(e.expires_at > c.now, false) AS live,
-	   l.renew_time AS last_renewal,
+	   r.at AS last_renewal,
 	   e.expires_at,
 	   l.holder_identity,
 	   l.fencing_token,
 	   l.creation_timestamp
 FROM lease l
 CROSS JOIN lease_clock() c
-CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds, l.resource_version) AS expires_at) e
+CROSS JOIN LATERAL (SELECT lease_renewed_at(l.namespace, l.name, l.fencing_token, l.resource_version, l.renew_time) AS at) r
+CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, r.at, l.lease_duration_seconds, l.resource_version) AS expires_at) e
 WHERE l.namespace = 'kube-system'
 	AND (l.labels @> '{"k8s.io/component": "kube-apiserver"}' OR l.labels @> '{"apiserver.kubernetes.io/identity": "kube-apiserver"}')
 ORDER BY l.name;
@@ -1113,7 +1129,7 @@ SELECT l.namespace,
 	   coalesce(a.xact_start, p.prepared) AS since,
 	   a.state,
 	   a.query,
-	   lease_expires_at(l.holder_identity, l.renew_time, l.lease_duration_seconds, l.resource_version) AS expires_at
+	   lease_expires_at(l.holder_identity, lease_renewed_at(l.namespace, l.name, l.fencing_token, l.resource_version, l.renew_time), l.lease_duration_seconds, l.resource_version) AS expires_at
 FROM lease l
 CROSS JOIN LATERAL lease_row_lockers(l.ctid) k
 LEFT JOIN pg_stat_activity a ON a.pid = k.pid
@@ -1139,6 +1155,16 @@ CREATE FUNCTION lease_clock_steps(
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_clock_steps() IS
 'How often the server''s wall clock was set by a tenth of a second or more since the server started, as far as a call of a function, or the background worker, has looked in between; by how much the last time (positive: forwards), and when that was noticed. Unless the server has lease in shared_preload_libraries, only between the calls in this session.';
+
+CREATE FUNCTION lease_heartbeat_memory(
+	OUT entries integer,
+	OUT used integer,
+	OUT open integer,
+	OUT unwritten integer)
+LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_heartbeat_memory() IS
+'Renewals that are kept in memory (lease.heartbeat_storage), in all databases: for how many leases there is room (lease.heartbeat_entries), how many have an entry, how many of these are renewed without a look at the row, and how many were renewed since they were written to the table. All 0 unless the server has lease in shared_preload_libraries.
+When used reaches entries, the renewals of further leases go to the table.';
 
 -- The thresholds, and why:
 --	5 s			a transaction of the functions has a row locked for milliseconds; a

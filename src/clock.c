@@ -257,6 +257,25 @@ lease_clock_now(void)
 }
 
 /*
+ * What lease time it was at a steady time.  For what is kept in shared memory only,
+ * which there is if the library is preloaded.
+ */
+TimestampTz
+lease_clock_at(int64 steady)
+{
+	return steady + (int64) pg_atomic_read_u64(&base->offset);
+}
+
+/*
+ * Do leases count as renewed when the server has recovered?
+ */
+bool
+lease_clock_gives_grace(void)
+{
+	return recovery_grace;
+}
+
+/*
  * ---------- SQL functions ----------
  */
 

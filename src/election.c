@@ -165,8 +165,8 @@ grant(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTerms *t
 }
 
 /*
- * Extends the holding in a locked row.  renew_time does not go back, unless the
- * clock has.
+ * Extends the holding in a locked row, or in memory instead.  renew_time does not go
+ * back, unless the clock has.
  */
 static void
 extend(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
@@ -175,6 +175,12 @@ extend(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 	bool		new_duration = row->lease_duration_seconds != duration_seconds;
 	TimestampTz not_before = lease_ttl_not_before(row, time);
 
+	if (!new_duration && not_before == row->not_before && lease_ttl_is_valid(row, time) &&
+		lease_store_keep_in_memory(store, key, row))
+	{
+		row->renew_time = time->now;
+		return;
+	}
 	row->renew_time = lease_ttl_is_ahead(row, time) ? time->now : Max(row->renew_time, time->now);
 	row->lease_duration_seconds = duration_seconds;
 	row->resource_version = lease_ttl_next_resource_version(row->resource_version, time->now);
@@ -257,6 +263,11 @@ LeaseStatus
 lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 					   const LeaseTerms *terms, LeaseRow *row, LeaseTime *time)
 {
+	LeaseClaim	claim = {terms->holder, 0, terms->duration_seconds, true};
+	bool		owned;
+
+	if (lease_store_renew_in_memory(store, key, &claim, row, time, &owned))
+		return LEASE_RENEWED;
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
 		LeaseLockResult result;
@@ -305,9 +316,13 @@ LeaseStatus
 lease_election_renew(LeaseStore *store, const LeaseKey *key, text *holder,
 					 int64 token, LeaseRow *row, LeaseTime *time)
 {
-	LeaseStatus status = lock_mine(store, key, LockTupleNoKeyExclusive,
-								   holder, token, true, row, time);
+	LeaseClaim	claim = {holder, token, LEASE_NO_DURATION, false};
+	LeaseStatus status;
+	bool		owned;
 
+	if (lease_store_renew_in_memory(store, key, &claim, row, time, &owned))
+		return LEASE_RENEWED;
+	status = lock_mine(store, key, LockTupleNoKeyExclusive, holder, token, true, row, time);
 	if (status == LEASE_RENEWED)
 		extend(store, key, row, row->lease_duration_seconds, time);
 	return status;
@@ -600,6 +615,22 @@ create_for_heartbeat(LeaseStore *store, const LeaseKey *key, const LeaseHeartbea
 }
 
 /*
+ * Does a heartbeat renew the lease in memory, and is nothing left to do?  Labels may
+ * have to be written, and an owner if there is none and has been found by now.
+ */
+static bool
+beats_in_memory(LeaseStore *store, const LeaseKey *key, const LeaseHeartbeat *beat,
+				LeaseRow *row, LeaseTime *time)
+{
+	LeaseClaim	claim = {beat->terms.holder, 0, LEASE_NO_DURATION, false};
+	bool		owned;
+
+	return beat->labels == NULL &&
+		lease_store_renew_in_memory(store, key, &claim, row, time, &owned) &&
+		(owned || beat->find_owner == NULL || beat->find_owner(beat->funcid, key) == NULL);
+}
+
+/*
  * Renews the lease of whoever sends a heartbeat, or makes it: the rules of
  * Kubernetes' lease controller, which kubelet and API server use.  A lease that
  * nobody holds becomes the sender's.  row and time are what the decision was
@@ -609,6 +640,8 @@ LeaseStatus
 lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
 						 const LeaseHeartbeat *beat, LeaseRow *row, LeaseTime *time)
 {
+	if (beats_in_memory(store, key, beat, row, time))
+		return LEASE_RENEWED;
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
 		LeaseMetadata missing;

@@ -32,6 +32,7 @@ request_shmem(void)
 	lease_launcher_request_shmem();
 	lease_incarnation_request_shmem();
 	lease_clock_request_shmem();
+	lease_memory_request_shmem();
 }
 
 static void
@@ -46,6 +47,7 @@ startup_shmem(void)
 	lease_mailbox_startup_shmem();
 	lease_incarnation_startup_shmem();
 	lease_clock_startup_shmem();
+	lease_memory_startup_shmem();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -53,6 +55,7 @@ void
 _PG_init(void)
 {
 	lease_clock_init();
+	lease_memory_init();
 	lease_guard_init();
 	lease_gc_init();
 	lease_node_init();

@@ -136,6 +136,15 @@ typedef struct LeaseTerms
 	int32		lock_delay_seconds; /* 0: none */
 } LeaseTerms;
 
+/* What somebody renews of whom he believes that it is his. */
+typedef struct LeaseClaim
+{
+	text	   *holder;
+	int64		token;			/* 0: any */
+	int32		duration_seconds;	/* LEASE_NO_DURATION: as it is */
+	bool		acquires;		/* or does not know whether it is his */
+} LeaseClaim;
+
 /* Metadata of the object.  NULL: as it is, or none when it is made. */
 typedef struct LeaseMetadata
 {
@@ -383,6 +392,12 @@ extern LeaseLockResult lease_store_lock(LeaseStore *store, const LeaseKey *key,
 										LockTupleMode mode, LeaseRow *row);
 extern void lease_store_renew(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 							  bool new_duration);
+extern bool lease_store_renew_in_memory(LeaseStore *store, const LeaseKey *key,
+										const LeaseClaim *claim, LeaseRow *row,
+										LeaseTime *time, bool *owned);
+extern bool lease_store_keep_in_memory(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
+extern int	lease_store_unwritten(LeaseStore *store, LeaseKey **keys);
+extern LeaseLockResult lease_store_write_back(LeaseStore *store, const LeaseKey *key);
 extern void lease_store_update(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 							   LeaseReason reason);
 extern void lease_store_delete(LeaseStore *store, const LeaseKey *key,
@@ -404,6 +419,25 @@ extern void lease_store_scan(LeaseStore *store, const LeaseTime *time, Timestamp
 extern bool lease_store_record_expiry(LeaseStore *store, const LeaseKey *key, TimestampTz expired_at);
 extern void lease_store_delete_gc_policy(Oid relid, text *name);
 extern int	lease_store_gc_policies(LeaseStore *store, LeaseGcPolicy **policies);
+
+/* memory.c */
+extern void lease_memory_init(void);
+extern void lease_memory_request_shmem(void);
+extern void lease_memory_startup_shmem(void);
+extern bool lease_memory_wanted(void);
+extern bool lease_memory_is_empty(void);
+extern int64 lease_memory_flush_interval(void);
+extern bool lease_memory_see(Oid relid, const LeaseKey *key, LeaseRow *row);
+extern void lease_memory_close(Oid relid, const LeaseKey *key, LeaseRow *row);
+extern bool lease_memory_renew(Oid relid, Oid filenode, const LeaseKey *key,
+							   const LeaseClaim *claim, LeaseRow *row, LeaseTime *time,
+							   bool *owned);
+extern bool lease_memory_open(Oid relid, Oid filenode, const LeaseKey *key,
+							  const LeaseRow *row, bool owned);
+extern int	lease_memory_unwritten(Oid relid, LeaseKey **keys);
+extern bool lease_memory_write_back(Oid relid, const LeaseKey *key, LeaseRow *row,
+									int64 next_version);
+extern void lease_memory_forget(Oid relid, const LeaseKey *key);
 
 /* token.c */
 extern bool lease_token_lock(Oid relid);
@@ -566,6 +600,8 @@ extern void lease_clock_request_shmem(void);
 extern void lease_clock_startup_shmem(void);
 extern LeaseTime lease_clock_read(void);
 extern TimestampTz lease_clock_now(void);
+extern TimestampTz lease_clock_at(int64 steady);
+extern bool lease_clock_gives_grace(void);
 
 /* incarnation.c */
 extern void lease_incarnation_request_shmem(void);

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 #include "utils/uuid.h"
@@ -299,6 +300,8 @@ typedef struct RowShape
 	Oid			type;
 	int32		typmod;
 	AttrNumber	attnum[LEASE_FIELDS];
+	AttrNumber	token;			/* fencing_token, or not there */
+	Oid			relid;			/* of the table */
 } RowShape;
 
 static RowShape *
@@ -324,9 +327,32 @@ get_shape(FunctionCallInfo fcinfo, HeapTupleHeader row, TupleDesc tupdesc)
 							lease_fields[f].column, LEASE_TABLE),
 					 errhint("Drop and create the extension \"lease\" again.")));
 	}
+	shape->token = SPI_fnumber(tupdesc, "fencing_token");
+	shape->relid = lease_relation_find(LEASE_TABLE, get_func_namespace(fcinfo->flinfo->fn_oid));
 	shape->type = HeapTupleHeaderGetTypeId(row);
 	shape->typmod = HeapTupleHeaderGetTypMod(row);
 	return shape;
+}
+
+/*
+ * Sets when the lease was last renewed, in memory it may be.
+ */
+void
+lease_object_see_renewals(LeaseObject *object, Oid relid, int64 fencing_token)
+{
+	LeaseKey	key;
+	LeaseRow	row;
+
+	if (object->nulls[FIELD_RENEW_TIME] || object->nulls[FIELD_NAMESPACE] ||
+		object->nulls[FIELD_NAME] || object->nulls[FIELD_RESOURCE_VERSION])
+		return;
+	key.namespace = DatumGetTextPP(object->values[FIELD_NAMESPACE]);
+	key.name = DatumGetTextPP(object->values[FIELD_NAME]);
+	row.renew_time = DatumGetTimestampTz(object->values[FIELD_RENEW_TIME]);
+	row.fencing_token = fencing_token;
+	row.resource_version = DatumGetInt64(object->values[FIELD_RESOURCE_VERSION]);
+	(void) lease_memory_see(relid, &key, &row);
+	object->values[FIELD_RENEW_TIME] = TimestampTzGetDatum(row.renew_time);
 }
 
 /*
@@ -354,6 +380,8 @@ lease_object(PG_FUNCTION_ARGS)
 		object.values[f] = values[shape->attnum[f] - 1];
 		object.nulls[f] = nulls[shape->attnum[f] - 1];
 	}
+	if (shape->token > 0 && !nulls[shape->token - 1])
+		lease_object_see_renewals(&object, shape->relid, DatumGetInt64(values[shape->token - 1]));
 	ReleaseTupleDesc(tupdesc);
 	PG_RETURN_JSONB_P(lease_object_to_jsonb(&object));
 }

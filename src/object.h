@@ -91,6 +91,7 @@ typedef struct LeaseObject
 extern const LeaseFieldInfo lease_fields[LEASE_FIELDS];
 extern Oid	lease_field_type(LeaseField field);
 extern Jsonb *lease_object_to_jsonb(const LeaseObject *object);
+extern void lease_object_see_renewals(LeaseObject *object, Oid relid, int64 fencing_token);
 extern char *lease_object_text(const LeaseObject *object, LeaseField field);
 extern char *lease_object_uid(const LeaseObject *object);
 extern char *lease_time_text(TimestampTz time, bool micro);

@@ -28,6 +28,7 @@
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/bitmapset.h"
 #include "nodes/nodes.h"
@@ -45,6 +46,9 @@
 
 #include "store.h"
 #include "compat.h"
+
+/* More often a row that was written while we read it is not read anew. */
+#define MAX_READS 3
 
 /* How long a guard may wait where it cannot skip, in milliseconds. */
 #define GUARD_LOCK_TIMEOUT 100
@@ -76,19 +80,27 @@ invalidate_table(Datum arg, Oid relid)
 		table_cache.valid = false;
 }
 
-/* Are our own triggers the only ones on the table?  They ignore renewals. */
+/*
+ * Are our own triggers the only ones on the table, and at work?  They ignore
+ * renewals, but see to it that what is written by hand ends those in memory.
+ */
 static bool
 only_own_triggers(Relation rel)
 {
 	TriggerDesc *triggers = rel->trigdesc;
+	int			own = 0;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
-		if (strcmp(triggers->triggers[i].tgname, LEASE_TRIGGER_BEFORE) != 0 &&
-			strcmp(triggers->triggers[i].tgname, LEASE_TRIGGER_AFTER) != 0)
+		const Trigger *trigger = &triggers->triggers[i];
+
+		if (strcmp(trigger->tgname, LEASE_TRIGGER_BEFORE) != 0 &&
+			strcmp(trigger->tgname, LEASE_TRIGGER_AFTER) != 0)
 			return false;
+		if (trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN || trigger->tgenabled == TRIGGER_FIRES_ALWAYS)
+			own++;
 	}
-	return true;
+	return own == 2;
 }
 
 /*
@@ -331,17 +343,30 @@ lease_metadata_set(LeaseFound *found, const Datum *values, const bool *nulls)
 		ARR_NDIM(DatumGetArrayTypeP(values[COL_FINALIZERS])) > 0;
 }
 
-/*
- * Reads the newest committed version of a lease, or this transaction's own,
- * without a lock.  False if there is none.
- */
-bool
-lease_store_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+static bool
+read_row(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 {
 	if (!store->probe)
 		return lease_sql_read(store, key, row);
 	return lease_heap_read(store, key, row) &&
 		(!store->filtered || lease_sql_may_read(store, key));
+}
+
+/*
+ * Reads the newest committed version of a lease, or this transaction's own,
+ * without a lock, and when it was last renewed.  False if there is none.
+ */
+bool
+lease_store_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+{
+	for (int i = 0; i < MAX_READS; i++)
+	{
+		if (!read_row(store, key, row))
+			return false;
+		if (lease_memory_see(store->table->relid, key, row))
+			break;
+	}
+	return true;
 }
 
 static LeaseLockResult
@@ -363,7 +388,8 @@ lock_row(LeaseStore *store, const LeaseKey *key, LockTupleMode mode, LeaseRow *r
  * newest.  Never waits.  With LEASE_LOCK_OK, row is current; it may then differ
  * from what was read, so decide again.
  *
- * LockTupleKeyShare to guard: keeps the key, and so the token, as it is.
+ * LockTupleKeyShare to guard: keeps the key, and so the token, as it is; when the
+ * lease was last renewed says lease_store_read().
  * LockTupleNoKeyExclusive to renew: goes together with LockTupleKeyShare.
  * LockTupleExclusive for all that ends a holding, and so takes a new token.
  */
@@ -375,7 +401,12 @@ lease_store_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 	int			lock_timeout = LockTimeout;
 
 	if (mode != LockTupleKeyShare)
-		return lock_row(store, key, mode, row);
+	{
+		result = lock_row(store, key, mode, row);
+		if (result == LEASE_LOCK_OK)
+			lease_memory_close(store->table->relid, key, row);
+		return result;
+	}
 
 	/*
 	 * A guard locks the version that a renewal in progress is writing, too.
@@ -408,6 +439,72 @@ lease_store_renew(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 		lease_heap_renew(store, row);
 	else
 		lease_sql_renew(store, key, row);
+}
+
+/*
+ * Renews a lease in memory, if it is the claimant's.  False means that the row
+ * decides, which is to be read then.  *owned: it has an owner.
+ */
+bool
+lease_store_renew_in_memory(LeaseStore *store, const LeaseKey *key, const LeaseClaim *claim,
+							LeaseRow *row, LeaseTime *time, bool *owned)
+{
+	return store != NULL && store->write_direct && lease_memory_wanted() &&
+		lease_memory_renew(store->table->relid, store->rel->rd_rel->relfilenode, key, claim,
+						   row, time, owned);
+}
+
+/*
+ * Renews a lease that is locked without writing it, and from now on in memory.  False
+ * if it has to be written.
+ */
+bool
+lease_store_keep_in_memory(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
+{
+	bool		no_labels;
+	bool		no_owner;
+
+	if (!store->write_direct || !lease_memory_wanted() || !lease_heap_locked_is_committed(store))
+		return false;
+	lease_heap_missing_metadata(store, NULL, &no_labels, &no_owner);
+	return lease_memory_open(store->table->relid, store->rel->rd_rel->relfilenode, key, row, !no_owner);
+}
+
+/*
+ * The leases that were renewed in memory since they were written back.
+ */
+int
+lease_store_unwritten(LeaseStore *store, LeaseKey **keys)
+{
+	return lease_memory_unwritten(store->table->relid, keys);
+}
+
+/*
+ * Writes the last renewal in memory to the row, as if its holder had done it.  With
+ * LEASE_LOCK_OK there is nothing left to do.
+ */
+LeaseLockResult
+lease_store_write_back(LeaseStore *store, const LeaseKey *key)
+{
+	LeaseRow	row;
+	LeaseLockResult result;
+	int64		next_version;
+
+	if (!read_row(store, key, &row))
+	{
+		lease_memory_forget(store->table->relid, key);
+		return LEASE_LOCK_OK;
+	}
+	result = lock_row(store, key, LockTupleNoKeyExclusive, &row);
+	if (result != LEASE_LOCK_OK)
+		return result;
+	next_version = lease_ttl_next_resource_version(row.resource_version, lease_clock_now());
+	if (lease_memory_write_back(store->table->relid, key, &row, next_version))
+	{
+		row.resource_version = next_version;
+		lease_store_renew(store, key, &row, false);
+	}
+	return result;
 }
 
 /*

@@ -85,6 +85,7 @@ extern bool lease_heap_read(LeaseStore *store, const LeaseKey *key, LeaseRow *ro
 extern LeaseLockResult lease_heap_lock(LeaseStore *store, LockTupleMode mode,
 									   LeaseRow *row);
 extern void lease_heap_renew(LeaseStore *store, const LeaseRow *row);
+extern bool lease_heap_locked_is_committed(LeaseStore *store);
 extern bool lease_heap_in_progress(LeaseStore *store, const LeaseKey *key);
 extern void lease_heap_scan(LeaseStore *store, const LeaseTime *time, TimestampTz before,
 							LeaseVisitor visit, void *arg);

@@ -141,6 +141,19 @@ lease_heap_lock(LeaseStore *store, LockTupleMode mode, LeaseRow *row)
 }
 
 /*
+ * Is the version that was locked another transaction's, and so there to stay?
+ */
+bool
+lease_heap_locked_is_committed(LeaseStore *store)
+{
+	bool		should_free;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(store->locked, false, &should_free);
+
+	Assert(!should_free);
+	return !TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+}
+
+/*
  * A renewal touches no indexed column, so it is a HOT update and needs no index
  * entries, unless the page is full.
  */
@@ -298,6 +311,7 @@ visit_slot(LeaseStore *store, TupleTableSlot *slot, LeaseVisitor visit, void *ar
 	found.key.namespace = DatumGetTextPP(slot_getattr(slot, store->table->attnum[COL_NAMESPACE], &isnull));
 	found.key.name = DatumGetTextPP(slot_getattr(slot, store->table->attnum[COL_NAME], &isnull));
 	fill_row(store, slot, &found.row);
+	(void) lease_memory_see(store->table->relid, &found.key, &found.row);
 	fill_metadata(store, slot, &found);
 	return visit(&found, arg);
 }

@@ -27,7 +27,7 @@
 	" creation_timestamp, deletion_timestamp, deletion_grace_period_seconds, labels," \
 	" annotations, owner_references, finalizers, managed_fields, holder_identity," \
 	" lease_duration_seconds, acquire_time, renew_time, lease_transitions, strategy," \
-	" preferred_holder FROM ONLY %s" BY_KEY
+	" preferred_holder, fencing_token FROM ONLY %s" BY_KEY
 #define BY_KEY " WHERE namespace OPERATOR(pg_catalog.=) $3 AND name OPERATOR(pg_catalog.=) $1"
 #define METADATA " generate_name = $2, labels = $10, annotations = $11," \
 	" owner_references = $12, finalizers = $13, managed_fields = $14"
@@ -185,7 +185,14 @@ select_object(LeaseStore *store, Statement statement, Snapshot snapshot,
 		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
 	found = SPI_processed > 0;
 	if (found)
+	{
+		bool		isnull;
+
 		fill_object(context, object);
+		lease_object_see_renewals(object, store->table->relid,
+								  DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+															  LEASE_FIELDS + 1, &isnull)));
+	}
 	SPI_finish();
 	return found;
 }

@@ -737,8 +737,8 @@ open_scan(LeaseStore *store)
 }
 
 static bool
-visit_tuple(HeapTuple tuple, TupleDesc desc, const LeaseTime *time, TimestampTz before,
-			LeaseVisitor visit, void *arg)
+visit_tuple(LeaseStore *store, HeapTuple tuple, TupleDesc desc, const LeaseTime *time,
+			TimestampTz before, LeaseVisitor visit, void *arg)
 {
 	Datum		values[LEASE_COLUMNS];
 	bool		nulls[LEASE_COLUMNS];
@@ -750,6 +750,7 @@ visit_tuple(HeapTuple tuple, TupleDesc desc, const LeaseTime *time, TimestampTz 
 		return true;
 	found.key.namespace = DatumGetTextPP(values[COL_NAMESPACE]);
 	found.key.name = DatumGetTextPP(values[COL_NAME]);
+	(void) lease_memory_see(store->table->relid, &found.key, &found.row);
 	lease_metadata_set(&found, values, nulls);
 	return visit(&found, arg);
 }
@@ -773,7 +774,7 @@ lease_sql_scan(LeaseStore *store, const LeaseTime *time, TimestampTz before,
 		more = SPI_processed > 0;
 		old = MemoryContextSwitchTo(rows_context);
 		for (uint64 i = 0; more && i < SPI_processed; i++)
-			more = visit_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, time, before, visit, arg);
+			more = visit_tuple(store, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, time, before, visit, arg);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(rows_context);
 		SPI_freetuptable(SPI_tuptable);

@@ -320,6 +320,60 @@ duration_of(Relation rel, HeapTuple tuple)
 	return duration.isnull ? LEASE_NO_DURATION : DatumGetInt32(duration.value);
 }
 
+/* The row as the functions see it, as far as the end of a holding needs it. */
+static LeaseRow
+get_row(Relation rel, HeapTuple tuple)
+{
+	Column		holder = get_column(rel, tuple, "holder_identity");
+	Column		renew_time = get_column(rel, tuple, "renew_time");
+	Column		reserved_for = get_column(rel, tuple, "reserved_for");
+	LeaseRow	row = {0};
+
+	row.holder_identity = holder.isnull ? NULL : DatumGetTextPP(holder.value);
+	row.lease_duration_seconds = duration_of(rel, tuple);
+	row.renew_time = renew_time.isnull ? LEASE_NO_TIME :
+		DatumGetTimestampTz(renew_time.value);
+	row.reserved_for = reserved_for.isnull ? NULL : DatumGetTextPP(reserved_for.value);
+	row.fencing_token = DatumGetInt64(get_column(rel, tuple, "fencing_token").value);
+	row.resource_version = DatumGetInt64(get_column(rel, tuple, "resource_version").value);
+	return row;
+}
+
+static LeaseKey
+get_key(Relation rel, HeapTuple tuple)
+{
+	LeaseKey	key = {
+		.namespace = DatumGetTextPP(get_column(rel, tuple, "namespace").value),
+		.name = DatumGetTextPP(get_column(rel, tuple, "name").value),
+	};
+
+	return key;
+}
+
+/*
+ * The row with the renewals that are in memory only.  From here on they count no more,
+ * unless the transaction is rolled back, so they must not be lost.  A time between
+ * that of the row before and the last renewal was read while the holder went on.
+ */
+static HeapTuple
+with_renewals(Relation rel, HeapTuple old, HeapTuple new)
+{
+	LeaseKey	key = get_key(rel, old);
+	LeaseRow	row = get_row(rel, old);
+	Column		renew_time = get_column(rel, new, "renew_time");
+	TimestampTz old_time = row.renew_time;
+	TimestampTz new_time = renew_time.isnull ? LEASE_NO_TIME : DatumGetTimestampTz(renew_time.value);
+	bool		isnull = false;
+
+	lease_memory_close(RelationGetRelid(rel), &key, &row);
+	if (row.renew_time == old_time ||
+		(new_time != old_time && (new_time < old_time || new_time > row.renew_time)))
+		return new;
+	renew_time.value = TimestampTzGetDatum(row.renew_time);
+	return heap_modify_tuple_by_cols(new, RelationGetDescr(rel), 1, &renew_time.attnum,
+									 &renew_time.value, &isnull);
+}
+
 static HeapTuple
 on_update(Relation rel, HeapTuple old, HeapTuple new)
 {
@@ -333,6 +387,7 @@ on_update(Relation rel, HeapTuple old, HeapTuple new)
 	check_immutable(rel, old, new, "uid");
 	check_immutable(rel, old, new, "creation_timestamp");
 	check_may_decide(rel, old, new);
+	new = with_renewals(rel, old, new);
 
 	/* After a crash only the duration that was on disk would count. */
 	if (duration_of(rel, new) > duration_of(rel, old))
@@ -377,25 +432,6 @@ lease_on_write(PG_FUNCTION_ARGS)
 	check_finite(rel, tuple, "not_before");
 	check_finite(rel, tuple, "held_since");
 	return PointerGetDatum(tuple);
-}
-
-/* The row as the functions see it, as far as the end of a holding needs it. */
-static LeaseRow
-get_row(Relation rel, HeapTuple tuple)
-{
-	Column		holder = get_column(rel, tuple, "holder_identity");
-	Column		renew_time = get_column(rel, tuple, "renew_time");
-	Column		reserved_for = get_column(rel, tuple, "reserved_for");
-	LeaseRow	row = {0};
-
-	row.holder_identity = holder.isnull ? NULL : DatumGetTextPP(holder.value);
-	row.lease_duration_seconds = duration_of(rel, tuple);
-	row.renew_time = renew_time.isnull ? LEASE_NO_TIME :
-		DatumGetTimestampTz(renew_time.value);
-	row.reserved_for = reserved_for.isnull ? NULL : DatumGetTextPP(reserved_for.value);
-	row.fencing_token = DatumGetInt64(get_column(rel, tuple, "fencing_token").value);
-	row.resource_version = DatumGetInt64(get_column(rel, tuple, "resource_version").value);
-	return row;
 }
 
 /*
@@ -476,9 +512,10 @@ lease_after_write(PG_FUNCTION_ARGS)
 
 	rel = trigger->tg_relation;
 	tuple = trigger->tg_trigtuple;
-	key.namespace = DatumGetTextPP(get_column(rel, tuple, "namespace").value);
-	key.name = DatumGetTextPP(get_column(rel, tuple, "name").value);
+	key = get_key(rel, tuple);
 	row = get_row(rel, tuple);
+	if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		lease_memory_close(RelationGetRelid(rel), &key, &row);
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		after_insert(&key, &row);
 	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))

@@ -1,7 +1,8 @@
 /*
  * worker.c
  *		The background worker of a database: sends the events of leases, notices
- *		that they expire, and collects what has expired.
+ *		that they expire, collects what has expired, and writes to the table what
+ *		was renewed in memory.
  *
  * Everything is done in short transactions on behalf of the owner of the
  * extension's tables, and nothing is held between them.  Any error ends the
@@ -46,6 +47,9 @@
 /* A batch of the collection is followed by a pause so many times as long. */
 #define GC_PAUSE 9
 
+/* Renewals that are written back in one transaction */
+#define FLUSH_BATCH 1000
+
 /* With more of the queue of NOTIFY in use, somebody does not listen: send nothing. */
 #define MAX_QUEUE_USAGE 0.5
 #define MAX_PAYLOADS 1000
@@ -61,6 +65,13 @@ static MemoryContext gc_context;	/* a pass of the collection */
 static LeaseGcPass *pass = NULL;
 static bool trimming = false;	/* the leases are done, now the history */
 static int64 gc_time;			/* what the steps of the pass took */
+
+/* Leases whose renewals are to be written back, from the next one on */
+static MemoryContext flush_context;
+static LeaseKey *unwritten;
+static int	unwritten_count = 0;
+static int	unwritten_next = 0;
+static int64 last_flush;		/* when they were looked for */
 
 /* When to do what next, by the monotonic clock */
 static int64 next_look = 0;
@@ -411,6 +422,63 @@ gc_due(void)
 }
 
 /*
+ * ---------- Renewals in memory ----------
+ */
+
+/*
+ * Takes a step: looks for renewals that are in memory only, or writes a batch of them
+ * back.  A row that somebody has locked has to wait for the next time.
+ */
+static void
+flush(void)
+{
+	LeaseStore *store = begin_work("writing renewals back");
+
+	if (unwritten_next >= unwritten_count)
+	{
+		MemoryContext old = MemoryContextSwitchTo(flush_context);
+
+		MemoryContextReset(flush_context);
+		last_flush = lease_monotonic_now();
+		unwritten_next = 0;
+		unwritten_count = store == NULL ? 0 : lease_store_unwritten(store, &unwritten);
+		MemoryContextSwitchTo(old);
+	}
+	for (int i = 0; store != NULL && i < FLUSH_BATCH && unwritten_next < unwritten_count; i++)
+		(void) lease_store_write_back(store, &unwritten[unwritten_next++]);
+	end_work(store);
+}
+
+/*
+ * When to take the next step; INT64_MAX: never.
+ */
+static int64
+flush_due(void)
+{
+	int64		interval = lease_memory_flush_interval();
+
+	if (unwritten_next < unwritten_count)
+		return 0;
+	if (interval == 0 || lease_memory_is_empty())
+		return PG_INT64_MAX;
+	return last_flush + interval;
+}
+
+/*
+ * The last thing to do when the server is shut down.
+ */
+static void
+flush_all(void)
+{
+	unwritten_next = unwritten_count = 0;
+	if (!OidIsValid(schema) || lease_memory_is_empty())
+		return;
+	do
+		flush();
+	while (unwritten_next < unwritten_count);
+}
+
+/*
  * ---------- The process ----------
  */
 
@@ -430,7 +498,7 @@ sleep_until_due(void)
 
 	until = Min(until, next_scan);
 	if (OidIsValid(schema))
-		until = Min(until, gc_due());
+		until = Min(until, Min(gc_due(), flush_due()));
 	timeout = Max(until - now, 0);
 	if (OidIsValid(schema))
 		timeout = Min(timeout, Max(lease_expiry_next() - lease_clock_now(), 0));
@@ -446,6 +514,13 @@ work(void)
 
 	for (;;)
 	{
+		if (ProcDiePending)
+		{
+			/* not before this is done, unless told again */
+			ProcDiePending = false;
+			flush_all();
+			ProcDiePending = true;
+		}
 		look_around();
 		if (lease_monotonic_now() >= next_scan)
 			scan_expiries();
@@ -456,6 +531,8 @@ work(void)
 				check_expiries();
 			if (lease_monotonic_now() >= gc_due())
 				collect();
+			if (lease_monotonic_now() >= flush_due())
+				flush();
 		}
 		if (!settled)
 			lease_mailbox_settle();
@@ -530,9 +607,10 @@ lease_worker_main(Datum database)
 	set_options();
 
 	mail_context = AllocSetContextCreate(TopMemoryContext, "lease events", ALLOCSET_DEFAULT_SIZES);
+	flush_context = AllocSetContextCreate(TopMemoryContext, "lease renewals", ALLOCSET_DEFAULT_SIZES);
 	gc_context = AllocSetContextCreate(TopMemoryContext, "lease collection", ALLOCSET_DEFAULT_SIZES);
 	lease_expiry_start(TopMemoryContext);
-	last_gc = lease_monotonic_now();
+	last_gc = last_flush = lease_monotonic_now();
 	find_extension();
 	run();
 }

@@ -34,7 +34,8 @@
 
 #define NODE_COLUMNS_TEXT \
 	"SELECT n.name, n.unschedulable, n.labels, n.creation_timestamp," \
-	" %1$s.lease_node_kubectl_status(p.ready, n.unschedulable, l.renew_time, p.last_heartbeat, $1)," \
+	" %1$s.lease_node_kubectl_status(p.ready, n.unschedulable,"\
+	" %1$s.lease_renewed_at(l.namespace, l.name, l.fencing_token, l.resource_version, l.renew_time), p.last_heartbeat, $1)," \
 	" %1$s.lease_node_roles(n.labels)," \
 	" n.status OPERATOR(pg_catalog.#>>) '{nodeInfo,kubeletVersion}'," \
 	" pg_catalog.jsonb_path_query_first(n.status, '$.addresses[*] ? (@.type == \"InternalIP\").address') OPERATOR(pg_catalog.#>>) '{}'," \
