@@ -35,6 +35,19 @@ sub pg_config
 	return $value;
 }
 
+# Settings for where renewals are kept.  There is not room for all leases, and what is
+# in memory is written back all the time.
+sub storage
+{
+	my ($where) = @_;
+
+	return qq{
+lease.heartbeat_storage = $where
+lease.heartbeat_entries = 5
+lease.heartbeat_flush_interval = 1
+};
+}
+
 # Builds the program and starts so many clients for so long.
 sub start
 {

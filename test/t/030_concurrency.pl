@@ -7,7 +7,8 @@
 # true, no call that waits (I6).  110_faults.pl does the same while the server suffers.
 #
 # LEASE_TEST_SECONDS and LEASE_TEST_SEED make it longer, or repeat what the
-# clients did; LEASE_TEST_CLIENTS changes their number.
+# clients did; LEASE_TEST_CLIENTS changes their number.  LEASE_STORAGE=memory:
+# renewals stay in memory (031_concurrency_memory.pl).
 
 use strict;
 use warnings;
@@ -28,6 +29,8 @@ my $seed = $ENV{LEASE_TEST_SEED} || int(rand(100_000)) + 1;
 my $node = PostgreSQL::Test::Cluster->new('concurrency');
 $node->init;
 $node->append_conf('postgresql.conf', "max_connections = @{[ 2 * $clients + 20 ]}\n");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'lease'\n" . Clients::storage('memory'))
+  if ($ENV{LEASE_STORAGE} // '') eq 'memory';
 $node->start;
 $node->safe_psql('postgres', $Clients::SCHEMA);
 
@@ -38,6 +41,8 @@ ok($run->finish($node), "$clients clients ran for $seconds s with seed $seed");
 my ($count, @complaints) = History::check(History::read_directory($run->{directory}));
 note(join ', ', map { "$count->{$_} $_" } sort keys %$count);
 
+is($node->safe_psql('postgres', 'SELECT used > 0 FROM lease_heartbeat_memory()'), ($ENV{LEASE_STORAGE} // '') eq 'memory' ? 't' : 'f',
+	'renewals were kept where they should be');
 is(scalar @complaints, 0, "the history of seed $seed is that of a correct lease")
   or diag(join "\n", splice(@complaints, 0, 20));
 

@@ -10,6 +10,7 @@
 #	LEASE_SEED=1234					a sequence again; the printed seed is that of the last one
 #	LEASE_FAULTS=ddl,kill-backend	only these
 #	LEASE_PRELOAD=0					without shared_preload_libraries
+#	LEASE_STORAGE=memory			renewals stay in memory, but for a lease or two (111_faults_memory.pl)
 #	LEASE_TEST_CLIENTS=32			more clients
 #
 # disk-full needs a mount namespace (see SmallDisk.pm); where the kernel allows none to
@@ -71,6 +72,7 @@ log_statement = none
 log_error_verbosity = verbose
 lease.gc_interval = 1
 });
+$primary->append_conf('postgresql.conf', Clients::storage($ENV{LEASE_STORAGE} // 'table')) if $preload;
 $primary->start;
 $primary->safe_psql('postgres', $Clients::SCHEMA);
 
