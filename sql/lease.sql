@@ -1245,6 +1245,12 @@ CROSS JOIN LATERAL (
 	WHERE d.dead > 10000 + 2 * d.live
 
 	UNION ALL
+	SELECT 'memory full', NULL, NULL, NULL, NULL, NULL, m.used,
+		   format('renewals of %s leases are kept in memory, and there is no room for more', m.used)
+	FROM lease_heartbeat_memory() m
+	WHERE m.used >= m.entries AND m.entries > 0
+
+	UNION ALL
 	-- at 2 billion the server stops writing
 	SELECT f.warning, NULL, NULL, NULL, NULL, NULL, f.age, format('%s: %s %s', f.warning, o.what, f.age)
 	FROM (
@@ -1282,12 +1288,12 @@ CROSS JOIN LATERAL (
 
 COMMENT ON VIEW lease_warnings IS
 'what endangers leases at this moment, one row each; empty when all is well. What each means, and what to do, is in docs/monitoring.md';
-COMMENT ON COLUMN lease_warnings.warning IS 'renewal blocked, takeover blocked, old snapshot, clock step, dead rows, transaction id age, multixact age, autovacuum off, not durable, or index on renewals';
+COMMENT ON COLUMN lease_warnings.warning IS 'renewal blocked, takeover blocked, old snapshot, clock step, dead rows, memory full, transaction id age, multixact age, autovacuum off, not durable, or index on renewals';
 COMMENT ON COLUMN lease_warnings.namespace IS 'namespace of the lease, if it is about one';
 COMMENT ON COLUMN lease_warnings.name IS 'name of the lease, if it is about one';
 COMMENT ON COLUMN lease_warnings.pid IS 'the session to blame, if it is one';
 COMMENT ON COLUMN lease_warnings.query IS 'its last statement, for who may see it in pg_stat_activity';
 COMMENT ON COLUMN lease_warnings.since IS 'since when: the beginning of the transaction, the step of the clock, the last vacuum; NULL if not known';
 COMMENT ON COLUMN lease_warnings.duration IS 'for how long, by since';
-COMMENT ON COLUMN lease_warnings.value IS 'how bad it is: seconds (renewal blocked, takeover blocked, clock step), dead rows, or how many transactions or multixacts old';
+COMMENT ON COLUMN lease_warnings.value IS 'how bad it is: seconds (renewal blocked, takeover blocked, clock step), dead rows, leases in memory, or how many transactions or multixacts old';
 COMMENT ON COLUMN lease_warnings.detail IS 'what it is about, in words';

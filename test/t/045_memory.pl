@@ -243,6 +243,8 @@ is(query('SELECT entries = used FROM lease_heartbeat_memory()'), 't', 'memory is
 is(query(q{SELECT count(*) FILTER (WHERE l.renew_time > l.acquire_time) > 0, bool_and(s.renew_time > l.acquire_time) FROM lease l JOIN lease_status s USING (name) WHERE name LIKE 'full-%'}),
 	't|t', 'the renewals for which there was no room are in the table');
 
+is(query(q{SELECT warning, value FROM lease_warnings WHERE warning = 'memory full'}), 'memory full|50', 'and somebody is told');
+
 # ---------- Writing back ----------
 
 query(q{ALTER SYSTEM SET lease.heartbeat_flush_interval = 1});
