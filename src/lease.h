@@ -381,6 +381,8 @@ extern bool lease_store_is_filtered(LeaseStore *store);
 extern bool lease_store_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
 extern LeaseLockResult lease_store_lock(LeaseStore *store, const LeaseKey *key,
 										LockTupleMode mode, LeaseRow *row);
+extern bool lease_store_may_skip_lock(LeaseStore *store);
+extern bool lease_store_renew_unlocked(LeaseStore *store, const LeaseRow *row);
 extern void lease_store_renew(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 							  bool new_duration);
 extern void lease_store_update(LeaseStore *store, const LeaseKey *key, LeaseRow *row,

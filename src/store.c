@@ -397,6 +397,26 @@ lease_store_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 }
 
 /*
+ * Is lease_store_renew_unlocked() worth trying?
+ */
+bool
+lease_store_may_skip_lock(LeaseStore *store)
+{
+	return store->write_direct && lease_heap_may_skip_lock();
+}
+
+/*
+ * Writes renew_time over the version that lease_store_read() has just read, without
+ * a lock on the row.  False, and nothing is written, if that is not possible:
+ * somebody has changed or locked it, or may have.  Never waits.
+ */
+bool
+lease_store_renew_unlocked(LeaseStore *store, const LeaseRow *row)
+{
+	return lease_heap_renew_unlocked(store, row);
+}
+
+/*
  * Writes renew_time and lease_duration_seconds of a lease that is locked.  Only
  * the executor checks constraints on a duration that changes.
  */

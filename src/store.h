@@ -63,11 +63,12 @@ struct LeaseStore
 	/*
 	 * For store_heap.c, valid with probe.  The version read last keeps its
 	 * buffer pinned and its snapshot registered, so that its tuple identifier
-	 * still names it when it is locked.
+	 * still names it when it is locked or updated.  The other slot has the version
+	 * that is locked; of the two, the new version takes the one that is not needed.
 	 */
 	Snapshot	snapshot;
 	TupleTableSlot *read;
-	TupleTableSlot *locked;
+	TupleTableSlot *other;
 };
 
 /* store.c */
@@ -85,6 +86,8 @@ extern bool lease_heap_read(LeaseStore *store, const LeaseKey *key, LeaseRow *ro
 extern LeaseLockResult lease_heap_lock(LeaseStore *store, LockTupleMode mode,
 									   LeaseRow *row);
 extern void lease_heap_renew(LeaseStore *store, const LeaseRow *row);
+extern bool lease_heap_may_skip_lock(void);
+extern bool lease_heap_renew_unlocked(LeaseStore *store, const LeaseRow *row);
 extern bool lease_heap_in_progress(LeaseStore *store, const LeaseKey *key);
 extern void lease_heap_scan(LeaseStore *store, const LeaseTime *time, TimestampTz before,
 							LeaseVisitor visit, void *arg);
