@@ -478,6 +478,7 @@ extern bool lease_extension_find(Oid *schema, char **version);
 
 /* relation.c */
 extern Oid	lease_relation_find(const char *name, Oid schema);
+extern Relation lease_relation_open(const char *name, Oid relid, LOCKMODE lockmode);
 extern bool lease_relation_lock(const char *name, Oid relid, LOCKMODE lockmode);
 
 /* owner.c */

@@ -46,6 +46,18 @@ typedef struct LeaseTable
 	bool		plain;			/* writing a renewal directly bypasses nothing */
 } LeaseTable;
 
+/* Where the table is, and what a caller may do there: what the catalogs said. */
+typedef struct LeaseAccess
+{
+	uint64		as_of;			/* how often they had changed until then */
+	Oid			schema;
+	Oid			user;
+	bool		for_write;
+	Oid			relid;
+	bool		may_lock;		/* the table, with a query of his own */
+	bool		filtered;		/* which rows to use, only the executor knows */
+} LeaseAccess;
+
 /*
  * One call's access to the table.
  *

@@ -132,6 +132,8 @@ lease_heap_lock(LeaseStore *store, LockTupleMode mode, LeaseRow *row)
 		case TM_Deleted:
 			return LEASE_LOCK_STALE;
 		case TM_SelfModified:
+		case TM_Invisible:
+			/* The latter if the executor was asked, which is a command of its own. */
 			ereport(ERROR,
 					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 					 errmsg("lease was already changed by the command that calls this function")));
