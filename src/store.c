@@ -255,10 +255,10 @@ get_access(Oid schema, bool for_write)
 {
 	LeaseAccess access = last_access;
 
-	/* There row-level security is not what it is elsewhere. */
-	bool		ask = InNoForceRLSOperation();
+	/* Within a foreign key's action, row-level security is not what it is elsewhere. */
+	bool		remember = !InNoForceRLSOperation();
 
-	if (!ask && access.as_of == catalog_changes && access.schema == schema &&
+	if (remember && access.as_of == catalog_changes && access.schema == schema &&
 		access.user == GetUserId() && access.for_write == for_write)
 		return access;
 
@@ -270,7 +270,7 @@ get_access(Oid schema, bool for_write)
 	access.relid = lease_relation_find(LEASE_TABLE, schema);
 	access.may_lock = may_lock_table(access.relid, for_write);
 	access.filtered = is_filtered(access.relid, for_write);
-	if (!ask)
+	if (remember)
 		last_access = access;
 	return access;
 }
