@@ -165,8 +165,17 @@ grant(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTerms *t
 }
 
 /*
- * Extends the holding in a locked row, or in memory instead.  renew_time does not go
- * back, unless the clock has.
+ * renew_time does not go back, unless the clock has.
+ */
+static void
+set_renewed(LeaseRow *row, const LeaseTime *time)
+{
+	row->renew_time = lease_ttl_is_ahead(row, time) ? time->now : Max(row->renew_time, time->now);
+	row->resource_version = lease_ttl_next_resource_version(row->resource_version, time->now);
+}
+
+/*
+ * Extends the holding in a locked row, or in memory instead.
  */
 static void
 extend(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
@@ -181,9 +190,8 @@ extend(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 		row->renew_time = time->now;
 		return;
 	}
-	row->renew_time = lease_ttl_is_ahead(row, time) ? time->now : Max(row->renew_time, time->now);
+	set_renewed(row, time);
 	row->lease_duration_seconds = duration_seconds;
-	row->resource_version = lease_ttl_next_resource_version(row->resource_version, time->now);
 	if (not_before != row->not_before)
 	{
 		row->not_before = not_before;
@@ -308,6 +316,46 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 }
 
 /*
+ * Looks, and writes what was decided then without locking the row, which saves a
+ * WAL record: if nobody has touched the row until it is written, it is as if it
+ * had been locked.  LEASE_BUSY if somebody may have, or more is to be written;
+ * nothing is done then, and row means nothing.
+ */
+static LeaseStatus
+renew_unlocked(LeaseStore *store, const LeaseKey *key, const text *holder,
+			   int64 token, LeaseRow *row, LeaseTime *time)
+{
+	LeaseStatus status;
+	LeaseRow	before;
+	LeaseTime	after;
+
+	if (!lease_election_read(store, key, row, time))
+		return LEASE_MISSING;
+	status = check_mine(row, holder, token, true, time);
+	if (status != LEASE_RENEWED)
+		return status;
+	if (lease_ttl_not_before(row, time) != row->not_before)
+		return LEASE_BUSY;
+
+	before = *row;
+	set_renewed(row, time);
+	if (!lease_store_renew_unlocked(store, key, &before, row))
+		return LEASE_BUSY;
+
+	/*
+	 * To tell others that a lease has run out nobody needs to change its row.  So
+	 * it must not have, until the row was ours; and it is too late for an answer.
+	 */
+	after = lease_clock_read();
+	if (!lease_ttl_is_valid(&before, &after))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("lease expired while it was renewed"),
+				 errhint("Try again.")));
+	return LEASE_RENEWED;
+}
+
+/*
  * Extends a lease that is holder's and still valid.  token 0 means any.  row
  * and time are what the decision was made on; row is not set with LEASE_MISSING
  * and LEASE_BUSY.
@@ -317,11 +365,16 @@ lease_election_renew(LeaseStore *store, const LeaseKey *key, text *holder,
 					 int64 token, LeaseRow *row, LeaseTime *time)
 {
 	LeaseClaim	claim = {holder, token, LEASE_NO_DURATION, false};
-	LeaseStatus status;
+	LeaseStatus status = LEASE_BUSY;
 	bool		owned;
 
 	if (lease_store_renew_in_memory(store, key, &claim, row, time, &owned))
 		return LEASE_RENEWED;
+	if (store != NULL && lease_store_may_skip_lock(store))
+		status = renew_unlocked(store, key, holder, token, row, time);
+	if (status != LEASE_BUSY)
+		return status;
+
 	status = lock_mine(store, key, LockTupleNoKeyExclusive, holder, token, true, row, time);
 	if (status == LEASE_RENEWED)
 		extend(store, key, row, row->lease_duration_seconds, time);

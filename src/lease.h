@@ -390,6 +390,9 @@ extern bool lease_store_is_filtered(LeaseStore *store);
 extern bool lease_store_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
 extern LeaseLockResult lease_store_lock(LeaseStore *store, const LeaseKey *key,
 										LockTupleMode mode, LeaseRow *row);
+extern bool lease_store_may_skip_lock(LeaseStore *store);
+extern bool lease_store_renew_unlocked(LeaseStore *store, const LeaseKey *key,
+									   const LeaseRow *before, const LeaseRow *row);
 extern void lease_store_renew(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 							  bool new_duration);
 extern bool lease_store_renew_in_memory(LeaseStore *store, const LeaseKey *key,
@@ -437,6 +440,8 @@ extern bool lease_memory_open(Oid relid, Oid filenode, const LeaseKey *key,
 extern int	lease_memory_unwritten(Oid relid, LeaseKey **keys);
 extern bool lease_memory_write_back(Oid relid, const LeaseKey *key, LeaseRow *row,
 									int64 next_version);
+extern void lease_memory_follow(Oid relid, const LeaseKey *key, const LeaseRow *row,
+								int64 next_version);
 extern void lease_memory_forget(Oid relid, const LeaseKey *key);
 
 /* token.c */
@@ -510,6 +515,7 @@ extern bool lease_extension_find(Oid *schema, char **version);
 
 /* relation.c */
 extern Oid	lease_relation_find(const char *name, Oid schema);
+extern Relation lease_relation_open(const char *name, Oid relid, LOCKMODE lockmode);
 extern bool lease_relation_lock(const char *name, Oid relid, LOCKMODE lockmode);
 
 /* owner.c */

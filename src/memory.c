@@ -542,6 +542,27 @@ lease_memory_write_back(Oid relid, const LeaseKey *key, LeaseRow *row, int64 nex
 }
 
 /*
+ * A renewal has written over this row, which was not locked before, and now is.  The
+ * entry may be open, and so goes for the new version as well, in which that renewal
+ * is the last one, or one in memory is.
+ */
+void
+lease_memory_follow(Oid relid, const LeaseKey *key, const LeaseRow *row, int64 next_version)
+{
+	Place		place;
+
+	if (lease_memory_is_empty() || !begin_look(&place, relid, key, LW_EXCLUSIVE))
+		return;
+	if (place.entry != NULL && goes_for(place.entry, row))
+	{
+		place.entry->version = row->resource_version;
+		place.entry->next_version = next_version;
+		place.entry->renewed = Max(place.entry->renewed, lease_steady_now());
+	}
+	end_look(&place);
+}
+
+/*
  * A lease is gone for good, or never was.
  */
 void

@@ -32,12 +32,12 @@ lease_relation_find(const char *name, Oid schema)
 }
 
 /*
- * Locks a table and all its indexes, or a sequence, without waiting.  False if
- * DDL has one of them; what was locked until then stays so until the transaction
- * ends.
+ * Opens a table, locked with all its indexes, or a sequence, without waiting.
+ * NULL if DDL has one of them; what was locked until then stays so until the
+ * transaction ends.
  */
-bool
-lease_relation_lock(const char *name, Oid relid, LOCKMODE lockmode)
+Relation
+lease_relation_open(const char *name, Oid relid, LOCKMODE lockmode)
 {
 	Relation	rel;
 	List	   *indexes;
@@ -45,7 +45,7 @@ lease_relation_lock(const char *name, Oid relid, LOCKMODE lockmode)
 	bool		locked = true;
 
 	if (!ConditionalLockRelationOid(relid, lockmode))
-		return false;
+		return NULL;
 	rel = try_relation_open(relid, NoLock);
 	if (rel == NULL)
 		report_missing(name);	/* dropped since it was found */
@@ -54,6 +54,23 @@ lease_relation_lock(const char *name, Oid relid, LOCKMODE lockmode)
 	foreach(lc, indexes)
 		locked = locked && ConditionalLockRelationOid(lfirst_oid(lc), lockmode);
 	list_free(indexes);
-	relation_close(rel, NoLock);
-	return locked;
+	if (!locked)
+	{
+		relation_close(rel, NoLock);
+		return NULL;
+	}
+	return rel;
+}
+
+/*
+ * Likewise, but only locks it.  False if DDL has it.
+ */
+bool
+lease_relation_lock(const char *name, Oid relid, LOCKMODE lockmode)
+{
+	Relation	rel = lease_relation_open(name, relid, lockmode);
+
+	if (rel != NULL)
+		relation_close(rel, NoLock);
+	return rel != NULL;
 }

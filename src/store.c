@@ -43,6 +43,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/syscache.h"
 
 #include "store.h"
 #include "compat.h"
@@ -54,6 +55,12 @@
 #define GUARD_LOCK_TIMEOUT 100
 
 static LeaseTable table_cache;
+
+/* How often something has changed on which a LeaseAccess rests. */
+static uint64 catalog_changes = 1;
+
+/* The last one: mostly the same caller calls the same function again. */
+static LeaseAccess last_access;
 
 static const char *const column_names[LEASE_COLUMNS] = {
 	[COL_NAMESPACE] = "namespace",
@@ -74,10 +81,38 @@ static const char *const column_names[LEASE_COLUMNS] = {
 };
 
 static void
-invalidate_table(Datum arg, Oid relid)
+relation_changed(Datum arg, Oid relid)
 {
+	catalog_changes++;
 	if (relid == InvalidOid || relid == table_cache.relid)
 		table_cache.valid = false;
+}
+
+static void
+catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	catalog_changes++;
+	if (cacheid == NAMESPACEOID)
+		table_cache.valid = false;	/* it has the schema's name */
+}
+
+/*
+ * Sees to it that we hear of everything that what we remember rests on.
+ */
+static void
+watch_catalogs(void)
+{
+	static bool watching = false;
+
+	if (watching)
+		return;
+	watching = true;
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_changed, (Datum) 0);
+	/* Who is what, and whose roles he has; a database's owner has one more. */
+	CacheRegisterSyscacheCallback(AUTHOID, catalog_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, catalog_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, catalog_changed, (Datum) 0);
 }
 
 /*
@@ -197,25 +232,6 @@ describe_table(Relation rel)
 	table_cache = t;
 }
 
-static bool
-table_is_described(Oid relid, Oid schema)
-{
-	static bool registered = false;
-	char	   *schema_name;
-
-	if (!registered)
-	{
-		CacheRegisterRelcacheCallback(invalidate_table, (Datum) 0);
-		registered = true;
-	}
-	if (!table_cache.valid || table_cache.relid != relid)
-		return false;
-
-	/* Renaming the schema does not touch the table's entry. */
-	schema_name = get_namespace_name(schema);
-	return schema_name != NULL && strcmp(schema_name, NameStr(table_cache.schema)) == 0;
-}
-
 /*
  * Could the caller lock the table like this with a query of his own?
  */
@@ -231,28 +247,68 @@ may_lock_table(Oid relid, bool for_write)
 }
 
 /*
+ * Is it up to the executor which of the rows he may use?
+ */
+static bool
+is_filtered(Oid relid, bool for_write)
+{
+	AclMode		wanted = for_write ? ACL_SELECT | ACL_UPDATE : ACL_SELECT;
+
+	return pg_class_aclmask(relid, GetUserId(), wanted, ACLMASK_ALL) != wanted ||
+		check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED;
+}
+
+/*
+ * What the caller may do with the table in this schema.  Asking the catalogs would
+ * be a noticeable part of a renewal, so they are asked when they have changed.
+ */
+static LeaseAccess
+get_access(Oid schema, bool for_write)
+{
+	LeaseAccess access = last_access;
+
+	/* Within a foreign key's action, row-level security is not what it is elsewhere. */
+	bool		remember = !InNoForceRLSOperation();
+
+	if (remember && access.as_of == catalog_changes && access.schema == schema &&
+		access.user == GetUserId() && access.for_write == for_write)
+		return access;
+
+	/* First: should they change while we ask, the next call shall ask again. */
+	access.as_of = catalog_changes;
+	access.schema = schema;
+	access.user = GetUserId();
+	access.for_write = for_write;
+	access.relid = lease_relation_find(LEASE_TABLE, schema);
+	access.may_lock = may_lock_table(access.relid, for_write);
+	access.filtered = is_filtered(access.relid, for_write);
+	if (remember)
+		last_access = access;
+	return access;
+}
+
+/*
  * Opens the table in this schema.  NULL if DDL has it locked.
  */
 LeaseStore *
 lease_store_open_in(Oid schema, bool for_write)
 {
-	Oid			relid = lease_relation_find(LEASE_TABLE, schema);
-	AclMode		wanted = for_write ? ACL_SELECT | ACL_UPDATE : ACL_SELECT;
-	bool		may_lock;
+	LeaseAccess access;
 	LeaseStore *store;
 	Relation	rel;
 
-	may_lock = may_lock_table(relid, for_write);
-	if (!lease_relation_lock(LEASE_TABLE, relid,
-							 may_lock && for_write ? RowExclusiveLock : AccessShareLock))
+	watch_catalogs();
+	access = get_access(schema, for_write);
+	rel = lease_relation_open(LEASE_TABLE, access.relid,
+							  access.may_lock && for_write ? RowExclusiveLock : AccessShareLock);
+	if (rel == NULL)
 		return NULL;
-	rel = table_open(relid, NoLock);
-	if (!table_is_described(relid, schema))
+	if (!table_cache.valid || table_cache.relid != access.relid)
 		describe_table(rel);
 
 	store = palloc0(sizeof(LeaseStore));
 	store->table = &table_cache;
-	if (!may_lock)
+	if (!access.may_lock)
 	{
 		table_close(rel, AccessShareLock);
 		return store;
@@ -260,13 +316,11 @@ lease_store_open_in(Oid schema, bool for_write)
 
 	store->rel = rel;
 	store->probe = OidIsValid(table_cache.pkey);
-	store->filtered =
-		pg_class_aclmask(relid, GetUserId(), wanted, ACLMASK_ALL) != wanted ||
-		check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED;
+	/* With the lock we have heard of what changed until then. */
+	store->filtered = access.as_of == catalog_changes ?
+		access.filtered : is_filtered(access.relid, for_write);
 	store->write_direct = for_write && !store->filtered && table_cache.plain &&
 		!IsolationUsesXactSnapshot();
-	if (store->probe)
-		lease_heap_begin(store);
 	return store;
 }
 
@@ -425,6 +479,31 @@ lease_store_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 	}
 	PG_END_TRY();
 	return result;
+}
+
+/*
+ * Is lease_store_renew_unlocked() worth trying?  To open an entry in memory takes a
+ * lock.
+ */
+bool
+lease_store_may_skip_lock(LeaseStore *store)
+{
+	return store->write_direct && !lease_memory_wanted() && lease_heap_may_skip_lock();
+}
+
+/*
+ * Writes renew_time over the version that lease_store_read() has just read (before), without
+ * a lock on the row.  False, and nothing is written, if that is not possible:
+ * somebody has changed or locked it, or may have.  Never waits.
+ */
+bool
+lease_store_renew_unlocked(LeaseStore *store, const LeaseKey *key, const LeaseRow *before,
+						   const LeaseRow *row)
+{
+	if (!lease_heap_renew_unlocked(store, row))
+		return false;
+	lease_memory_follow(store->table->relid, key, before, row->resource_version);
+	return true;
 }
 
 /*

@@ -46,6 +46,18 @@ typedef struct LeaseTable
 	bool		plain;			/* writing a renewal directly bypasses nothing */
 } LeaseTable;
 
+/* Where the table is, and what a caller may do there: what the catalogs said. */
+typedef struct LeaseAccess
+{
+	uint64		as_of;			/* how often they had changed until then */
+	Oid			schema;
+	Oid			user;
+	bool		for_write;
+	Oid			relid;
+	bool		may_lock;		/* the table, with a query of his own */
+	bool		filtered;		/* which rows to use, only the executor knows */
+} LeaseAccess;
+
 /*
  * One call's access to the table.
  *
@@ -63,11 +75,12 @@ struct LeaseStore
 	/*
 	 * For store_heap.c, valid with probe.  The version read last keeps its
 	 * buffer pinned and its snapshot registered, so that its tuple identifier
-	 * still names it when it is locked.
+	 * still names it when it is locked or updated.  The other slot has the version
+	 * that is locked; of the two, the new version takes the one that is not needed.
 	 */
 	Snapshot	snapshot;
 	TupleTableSlot *read;
-	TupleTableSlot *locked;
+	TupleTableSlot *other;
 };
 
 /* store.c */
@@ -79,13 +92,14 @@ extern LeaseLockResult lease_store_insert_by(LeaseStore *store, const LeaseKey *
 											 LeaseInsert insert, void *arg);
 
 /* store_heap.c */
-extern void lease_heap_begin(LeaseStore *store);
 extern void lease_heap_end(LeaseStore *store);
 extern bool lease_heap_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
 extern LeaseLockResult lease_heap_lock(LeaseStore *store, LockTupleMode mode,
 									   LeaseRow *row);
 extern void lease_heap_renew(LeaseStore *store, const LeaseRow *row);
 extern bool lease_heap_locked_is_committed(LeaseStore *store);
+extern bool lease_heap_may_skip_lock(void);
+extern bool lease_heap_renew_unlocked(LeaseStore *store, const LeaseRow *row);
 extern bool lease_heap_in_progress(LeaseStore *store, const LeaseKey *key);
 extern void lease_heap_scan(LeaseStore *store, const LeaseTime *time, TimestampTz before,
 							LeaseVisitor visit, void *arg);

@@ -9,6 +9,7 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/skey.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
@@ -17,6 +18,7 @@
 #include "executor/executor.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -57,21 +59,19 @@ fill_row(LeaseStore *store, TupleTableSlot *slot, LeaseRow *row)
 	lease_row_set(row, values, nulls);
 }
 
-void
-lease_heap_begin(LeaseStore *store)
-{
-	store->read = table_slot_create(store->rel, NULL);
-	store->locked = table_slot_create(store->rel, NULL);
-}
-
 /*
  * Lets go of the version read last, and of the one locked.
  */
 static void
 forget(LeaseStore *store)
 {
+	if (store->read == NULL)
+	{
+		store->read = table_slot_create(store->rel, NULL);
+		store->other = table_slot_create(store->rel, NULL);
+	}
 	ExecClearTuple(store->read);
-	ExecClearTuple(store->locked);
+	ExecClearTuple(store->other);
 	if (store->snapshot != NULL)
 		UnregisterSnapshot(store->snapshot);
 	store->snapshot = NULL;
@@ -80,9 +80,11 @@ forget(LeaseStore *store)
 void
 lease_heap_end(LeaseStore *store)
 {
+	if (store->read == NULL)
+		return;					/* nothing was read */
 	forget(store);
 	ExecDropSingleTupleTableSlot(store->read);
-	ExecDropSingleTupleTableSlot(store->locked);
+	ExecDropSingleTupleTableSlot(store->other);
 }
 
 bool
@@ -115,14 +117,14 @@ lease_heap_lock(LeaseStore *store, LockTupleMode mode, LeaseRow *row)
 	 * Otherwise no flags: both would lock newer versions, too, the one even
 	 * when it then reports that this one is outdated.
 	 */
-	result = table_tuple_lock(store->rel, &tid, store->snapshot, store->locked,
+	result = table_tuple_lock(store->rel, &tid, store->snapshot, store->other,
 							  GetCurrentCommandId(false), mode, LockWaitSkip,
 							  mode == LockTupleKeyShare ? TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS : 0,
 							  &tmfd);
 	switch (result)
 	{
 		case TM_Ok:
-			fill_row(store, store->locked, row);
+			fill_row(store, store->other, row);
 			return LEASE_LOCK_OK;
 		case TM_WouldBlock:
 			return LEASE_LOCK_BUSY;
@@ -130,6 +132,8 @@ lease_heap_lock(LeaseStore *store, LockTupleMode mode, LeaseRow *row)
 		case TM_Deleted:
 			return LEASE_LOCK_STALE;
 		case TM_SelfModified:
+		case TM_Invisible:
+			/* The latter if the executor was asked, which is a command of its own. */
 			ereport(ERROR,
 					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 					 errmsg("lease was already changed by the command that calls this function")));
@@ -147,7 +151,7 @@ bool
 lease_heap_locked_is_committed(LeaseStore *store)
 {
 	bool		should_free;
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(store->locked, false, &should_free);
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(store->other, false, &should_free);
 
 	Assert(!should_free);
 	return !TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
@@ -172,56 +176,102 @@ insert_index_entries(Relation rel, TupleTableSlot *slot, TU_UpdateIndexes update
 }
 
 /*
- * Writes a renewal, for the same duration, over the version that lease_heap_lock() has locked.
+ * Makes what a renewal, for the same duration, leaves of an old version.
  */
-void
-lease_heap_renew(LeaseStore *store, const LeaseRow *row)
+static void
+make_renewed(LeaseStore *store, const LeaseRow *row, TupleTableSlot *old, TupleTableSlot *renewed)
 {
 	const AttrNumber *attnum = store->table->attnum;
-	int			columns[] = {
-		attnum[COL_RENEW_TIME],
-		attnum[COL_RESOURCE_VERSION],
-	};
-	Datum		values[] = {
-		TimestampTzGetDatum(row->renew_time),
-		Int64GetDatum(row->resource_version),
-	};
-	bool		nulls[] = {false, false};
-	TupleTableSlot *slot = store->read;
-	ItemPointerData tid = store->locked->tts_tid;
-	bool		should_free;
-	HeapTuple	old = ExecFetchSlotHeapTuple(store->locked, false, &should_free);
+	int			natts = renewed->tts_tupleDescriptor->natts;
+
+	slot_getallattrs(old);
+	ExecClearTuple(renewed);
+	memcpy(renewed->tts_values, old->tts_values, natts * sizeof(Datum));
+	memcpy(renewed->tts_isnull, old->tts_isnull, natts * sizeof(bool));
+	renewed->tts_values[attnum[COL_RENEW_TIME] - 1] = TimestampTzGetDatum(row->renew_time);
+	renewed->tts_isnull[attnum[COL_RENEW_TIME] - 1] = false;
+	renewed->tts_values[attnum[COL_RESOURCE_VERSION] - 1] = Int64GetDatum(row->resource_version);
+	renewed->tts_isnull[attnum[COL_RESOURCE_VERSION] - 1] = false;
+	ExecStoreVirtualTuple(renewed);
+}
+
+static TM_Result
+renew(LeaseStore *store, const LeaseRow *row, TupleTableSlot *old, TupleTableSlot *renewed, bool wait)
+{
+	ItemPointerData tid = old->tts_tid;
 	TM_FailureData tmfd;
 	LockTupleMode lockmode;
 	TU_UpdateIndexes update_indexes;
 	TM_Result	result;
 
-	ExecForceStoreHeapTuple(heap_modify_tuple_by_cols(old, RelationGetDescr(store->rel),
-													  lengthof(columns), columns,
-													  values, nulls),
-							slot, true);
-	if (should_free)
-		heap_freetuple(old);
+	make_renewed(store, row, old, renewed);
 
 	/*
 	 * A command of our own, as SPI makes one: should the statement that calls
 	 * us change this row too, it shall fail and not overlook us.
 	 */
 	CommandCounterIncrement();
-
-	/* May wait, says the argument; holding the row lock, it has nothing to. */
-	result = table_tuple_update(store->rel, &tid, slot, GetCurrentCommandId(true),
-								store->snapshot, InvalidSnapshot, true,
+	result = table_tuple_update(store->rel, &tid, renewed, GetCurrentCommandId(true),
+								store->snapshot, InvalidSnapshot, wait,
 								&tmfd, &lockmode, &update_indexes);
 	if (result != TM_Ok)
-		elog(ERROR, "unexpected result %d of table_tuple_update", result);
+		return result;
 	if (update_indexes != TU_None)
-		insert_index_entries(store->rel, slot, update_indexes);
+		insert_index_entries(store->rel, renewed, update_indexes);
 
 	forget(store);
 
 	/* The next call in the same statement shall see it. */
 	CommandCounterIncrement();
+	return TM_Ok;
+}
+
+/*
+ * Writes a renewal over the version that lease_heap_lock() has locked.
+ */
+void
+lease_heap_renew(LeaseStore *store, const LeaseRow *row)
+{
+	/* May wait, says the argument; holding the row lock, it has nothing to. */
+	TM_Result	result = renew(store, row, store->other, store->read, true);
+
+	if (result != TM_Ok)
+		elog(ERROR, "unexpected result %d of table_tuple_update", result);
+}
+
+/*
+ * May a row be updated that is not locked?  Told not to wait, heap_update()
+ * reports whatever stands in its way, as it does other results.  But as nobody in
+ * PostgreSQL calls it so, a server with assertions asserts that nothing does.
+ */
+bool
+lease_heap_may_skip_lock(void)
+{
+	static const char *assertions = NULL;
+
+	if (assertions == NULL)
+		assertions = GetConfigOption("debug_assertions", false, false);
+	return strcmp(assertions, "off") == 0;
+}
+
+/*
+ * Writes a renewal over the version that was read, if it still is the newest and
+ * nobody has it locked.  Else nothing is written, and locking will tell why.
+ *
+ * A version without xmax is the only one to try: of what this transaction has done
+ * to the row, and of guards, lease_heap_lock() takes care.  To look at it without
+ * the buffer's lock is good enough, for heap_update() looks again.
+ */
+bool
+lease_heap_renew_unlocked(LeaseStore *store, const LeaseRow *row)
+{
+	HeapTuple	tuple;
+
+	if (!TTS_IS_BUFFERTUPLE(store->read))
+		return false;
+	tuple = ((BufferHeapTupleTableSlot *) store->read)->base.tuple;
+	return (tuple->t_data->t_infomask & HEAP_XMAX_INVALID) != 0 &&
+		renew(store, row, store->read, store->other, false) == TM_Ok;
 }
 
 /*
@@ -326,11 +376,12 @@ lease_heap_scan(LeaseStore *store, const LeaseTime *time, TimestampTz before,
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TableScanDesc scan = table_beginscan(store->rel, snapshot, 0, NULL);
-	TupleTableSlot *slot = store->read;
+	TupleTableSlot *slot;
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "lease found", ALLOCSET_SMALL_SIZES);
 	bool		more = true;
 
 	forget(store);
+	slot = store->read;
 	while (more && table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		MemoryContext old;

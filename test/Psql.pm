@@ -10,13 +10,13 @@ use PostgreSQL::Test::Utils;
 
 sub new
 {
-	my ($class, $node) = @_;
+	my ($class, $node, $database) = @_;
 	# Counts for each statement, for a session may have to sit there for long.
 	my $timer = IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default);
 	my $self = bless { in => '', out => '', err => '', timer => $timer }, $class;
 
 	$self->{handle} = IPC::Run::start(
-		[ 'psql', '-XAtq', '-d', $node->connstr('postgres') ],
+		[ 'psql', '-XAtq', '-d', $node->connstr($database // 'postgres') ],
 		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err},
 		$timer);
 	$self->{pid} = $self->do('SELECT pg_backend_pid()');
