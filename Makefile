@@ -38,9 +38,9 @@ test:
 	@test/setup test
 	@test/run $(ONLY)
 
-# TARGET bench: compares a renewal with what one would write by hand, and measures waiting, heartbeats and the worker
+# TARGET bench: measures what lease costs, compared with what one would write by hand, and draws it
 bench: setup
-	@test/private --no-server sh -ec 'bench/run; echo; bench/waiting; echo; bench/heartbeats; echo; bench/worker'
+	@bench/all
 
 .PHONY: setup demo test bench
 

@@ -90,19 +90,9 @@ lease_arg_interval(FunctionCallInfo fcinfo, int n, const char *what)
 }
 
 static int
-compare_texts(const text *x, const text *y)
-{
-	int			xlen = VARSIZE_ANY_EXHDR(x);
-	int			ylen = VARSIZE_ANY_EXHDR(y);
-	int			result = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), Min(xlen, ylen));
-
-	return result != 0 ? result : (xlen > ylen) - (xlen < ylen);
-}
-
-static int
 compare_names(const void *a, const void *b)
 {
-	return compare_texts(((const LeaseKey *) a)->name, ((const LeaseKey *) b)->name);
+	return lease_text_compare(((const LeaseKey *) a)->name, ((const LeaseKey *) b)->name);
 }
 
 /*

@@ -297,6 +297,58 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 }
 
 /*
+ * Is this holder's lease, if it has not changed, to be renewed and nothing else, and
+ * is there so much time left that it will not run out while that is written?
+ */
+static bool
+may_skip_lock(const LeaseRow *row, const text *holder, const LeaseTime *time)
+{
+	return check_mine(row, holder, 0, true, time) == LEASE_RENEWED &&
+		!lease_ttl_is_ahead(row, time) &&
+		lease_ttl_expires_at(row, time) - USECS_PER_SEC > time->now;
+}
+
+/*
+ * Renews one lease of many, that come in the order of their names.  batch is NULL
+ * where that is the same as renewing each.  time is the clock, read since the last
+ * one was renewed.
+ *
+ * What the batch has read may be old.  That does not matter if the renewal can be
+ * written over it, for then it is the newest; else it is no answer.
+ */
+LeaseStatus
+lease_election_renew_next(LeaseStore *store, LeaseBatch *batch, const LeaseKey *key,
+						  text *holder, LeaseTime *time)
+{
+	LeaseRow	row;
+	LeaseRow	before;
+	LeaseTime	now;
+
+	if (batch != NULL && lease_batch_read(batch, key, &row) && may_skip_lock(&row, holder, time))
+	{
+		before = row;
+		row.renew_time = Max(row.renew_time, time->now);
+		row.resource_version = lease_ttl_next_resource_version(row.resource_version, time->now);
+		if (lease_batch_renew(batch, &row))
+		{
+			/*
+			 * To tell others that a lease has run out nobody needs to change its
+			 * row.  So it must not have, until the row was ours; and by now it is
+			 * too late for an answer.
+			 */
+			*time = lease_clock_read();
+			if (!lease_ttl_is_valid(&before, time))
+				ereport(ERROR,
+						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						 errmsg("lease expired while it was renewed"),
+						 errhint("Try again.")));
+			return LEASE_RENEWED;
+		}
+	}
+	return lease_election_renew(store, key, holder, 0, &row, &now);
+}
+
+/*
  * Extends a lease that is holder's and still valid.  token 0 means any.  row
  * and time are what the decision was made on; row is not set with LEASE_MISSING
  * and LEASE_BUSY.

@@ -332,6 +332,7 @@ typedef enum LeaseCounter
 } LeaseCounter;
 
 typedef struct LeaseStore LeaseStore;
+typedef struct LeaseBatch LeaseBatch;
 
 /* election.c */
 extern bool lease_election_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
@@ -342,6 +343,9 @@ extern LeaseStatus lease_election_acquire(LeaseStore *store, const LeaseKey *key
 extern LeaseStatus lease_election_look(LeaseStore *store, const LeaseKey *key,
 									   text *holder, LeaseRow *row,
 									   LeaseTime *time);
+extern LeaseStatus lease_election_renew_next(LeaseStore *store, LeaseBatch *batch,
+											 const LeaseKey *key, text *holder,
+											 LeaseTime *time);
 extern LeaseStatus lease_election_renew(LeaseStore *store, const LeaseKey *key,
 										text *holder, int64 token,
 										LeaseRow *row, LeaseTime *time);
@@ -404,6 +408,12 @@ extern void lease_store_scan(LeaseStore *store, const LeaseTime *time, Timestamp
 extern bool lease_store_record_expiry(LeaseStore *store, const LeaseKey *key, TimestampTz expired_at);
 extern void lease_store_delete_gc_policy(Oid relid, text *name);
 extern int	lease_store_gc_policies(LeaseStore *store, LeaseGcPolicy **policies);
+
+/* store_batch.c */
+extern LeaseBatch *lease_batch_begin(LeaseStore *store);
+extern void lease_batch_end(LeaseBatch *batch);
+extern bool lease_batch_read(LeaseBatch *batch, const LeaseKey *key, LeaseRow *row);
+extern bool lease_batch_renew(LeaseBatch *batch, const LeaseRow *row);
 
 /* token.c */
 extern bool lease_token_lock(Oid relid);
@@ -641,6 +651,17 @@ lease_text_equal(const text *a, const text *b)
 {
 	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+/* In the order of the bytes, which is that of the primary key. */
+static inline int
+lease_text_compare(const text *a, const text *b)
+{
+	int			alen = VARSIZE_ANY_EXHDR(a);
+	int			blen = VARSIZE_ANY_EXHDR(b);
+	int			result = memcmp(VARDATA_ANY(a), VARDATA_ANY(b), Min(alen, blen));
+
+	return result != 0 ? result : (alen > blen) - (alen < blen);
 }
 
 /* Does nobody hold the lease, nor has left it to expire? */

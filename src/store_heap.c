@@ -144,8 +144,8 @@ lease_heap_lock(LeaseStore *store, LockTupleMode mode, LeaseRow *row)
  * A renewal touches no indexed column, so it is a HOT update and needs no index
  * entries, unless the page is full.
  */
-static void
-insert_index_entries(Relation rel, TupleTableSlot *slot, TU_UpdateIndexes update_indexes)
+void
+lease_heap_insert_index_entries(Relation rel, TupleTableSlot *slot, TU_UpdateIndexes update_indexes)
 {
 	EState	   *estate = CreateExecutorState();
 	ResultRelInfo *target = makeNode(ResultRelInfo);
@@ -203,7 +203,7 @@ lease_heap_renew(LeaseStore *store, const LeaseRow *row)
 	if (result != TM_Ok)
 		elog(ERROR, "unexpected result %d of table_tuple_update", result);
 	if (update_indexes != TU_None)
-		insert_index_entries(store->rel, slot, update_indexes);
+		lease_heap_insert_index_entries(store->rel, slot, update_indexes);
 
 	forget(store);
 
