@@ -96,6 +96,15 @@ compare_names(const void *a, const void *b)
 }
 
 /*
+ * Leases of one namespace, in the order of the primary key
+ */
+void
+lease_keys_sort(LeaseKey *keys, int count)
+{
+	qsort(keys, count, sizeof(LeaseKey), compare_names);
+}
+
+/*
  * The leases whose names are in an array, checked, in the order of the primary
  * key, each once.
  */
@@ -126,7 +135,7 @@ lease_arg_names(FunctionCallInfo fcinfo, int n, text *namespace, LeaseKey **keys
 		lease_validate_name((*keys)[i].name);
 	}
 
-	qsort(*keys, count, sizeof(LeaseKey), compare_names);
+	lease_keys_sort(*keys, count);
 	for (int i = 0; i < count; i++)
 	{
 		if (i == 0 || !lease_text_equal((*keys)[i].name, (*keys)[unique - 1].name))

@@ -508,6 +508,7 @@ extern LeaseKey lease_arg_key(FunctionCallInfo fcinfo, int name, int namespace);
 extern text *lease_arg_holder(FunctionCallInfo fcinfo, int n);
 extern int64 lease_arg_token(FunctionCallInfo fcinfo, int n);
 extern const Interval *lease_arg_interval(FunctionCallInfo fcinfo, int n, const char *what);
+extern void lease_keys_sort(LeaseKey *keys, int count);
 extern int	lease_arg_names(FunctionCallInfo fcinfo, int n, text *namespace, LeaseKey **keys);
 
 /* result.c */
