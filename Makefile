@@ -39,7 +39,8 @@ test:
 	@test/run $(ONLY)
 
 # TARGET bench: measures what lease costs, compared with what one would write by hand, and draws it
-bench: setup
+bench:
+	@test/setup bench
 	@bench/all
 
 .PHONY: setup demo test bench
