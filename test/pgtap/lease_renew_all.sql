@@ -71,7 +71,7 @@ SELECT results_eq($$SELECT * FROM lease_renew_all('me', (SELECT array_agg(name O
 	'some of them, and what is missing between them');
 SELECT set_eq($$SELECT name FROM lease WHERE namespace = 'many' AND renew_time > clock_timestamp() - interval '20 s'$$,
 	$$SELECT name FROM wanted JOIN lease USING (name) WHERE namespace = 'many'$$, 'these were renewed, and no others');
-SELECT results_eq($$SELECT sum(leases) FROM (SELECT (lease_renew_all('me', NULL, 'many')).* UNION ALL SELECT (lease_renew_all('me', ARRAY(SELECT name FROM wanted), 'many')).*) r
+SELECT results_eq($$SELECT sum(leases)::bigint FROM (SELECT (lease_renew_all('me', NULL, 'many')).* UNION ALL SELECT (lease_renew_all('me', ARRAY(SELECT name FROM wanted), 'many')).*) r
 	WHERE status = 'renewed'$$, $$SELECT 5000 + count(*) - 7 FROM wanted$$, 'renewed again in the same statement');
 
 SELECT * FROM finish();
