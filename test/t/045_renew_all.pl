@@ -36,26 +36,26 @@ my $update = q{UPDATE lease SET renew_time = clock_timestamp() WHERE name = ANY 
 # Two transactions, that meet in opposite order; what each calls, in turn
 sub scripts
 {
-	my ($call) = @_;
+	my ($way, $call) = @_;
 	my %scripts;
 
 	foreach my $order ([0, 1], [1, 0])
 	{
-		$scripts{"045_renew_all_@{$order}[0]"} = join("\n", 'BEGIN;',
+		$scripts{"045_${way}_$order->[0]"} = join("\n", 'BEGIN;',
 			sprintf($call, $order->[0]), q{SELECT pg_sleep(0.15);}, sprintf($call, $order->[1]), 'COMMIT;');
 	}
 	return \%scripts;
 }
 
 $node->pgbench('--no-vacuum --client=8 --jobs=2 --transactions=10', 0,
-	[qr{actually processed: 80/80}], [qr/^$/], 'nobody waits, in either order', scripts($renew));
+	[qr{actually processed: 80/80}], [qr/^$/], 'nobody waits, in either order', scripts('renew', $renew));
 my %answers = split /[|\n]/, $node->safe_psql('postgres', q{SELECT status, sum(leases) FROM answers GROUP BY status});
 is($answers{renewed} + $answers{busy}, 160 * 300, 'each lease was renewed, or busy, in each call');
 cmp_ok($answers{busy}, '>', 0, 'they did meet');
 is($node->safe_psql('postgres', q{SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'}), '0', 'no deadlocks');
 
 $node->pgbench('--no-vacuum --client=8 --jobs=2 --transactions=10', 2,
-	[], [qr{deadlock detected|lock timeout}], 'UPDATEs do wait', scripts($update));
+	[], [qr{deadlock detected|lock timeout}], 'UPDATEs do wait', scripts('update', $update));
 
 $node->stop;
 done_testing();
