@@ -38,9 +38,10 @@ test:
 	@test/setup test
 	@test/run $(ONLY)
 
-# TARGET bench: compares a renewal with what one would write by hand, and measures waiting, heartbeats and the worker
-bench: setup
-	@test/private --no-server sh -ec 'bench/run; echo; bench/waiting; echo; bench/heartbeats; echo; bench/worker'
+# TARGET bench: measures what lease costs, compared with what one would write by hand, and draws it
+bench:
+	@test/setup bench
+	@bench/all
 
 .PHONY: setup demo test bench
 

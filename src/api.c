@@ -287,7 +287,7 @@ lease_handover(PG_FUNCTION_ARGS)
 }
 
 /*
- * Renews the leases one by one, with statuses[i] what became of keys[i].
+ * Renews the leases one after the other, with statuses[i] what became of keys[i].
  * Returns how many were renewed.
  */
 static int64
@@ -296,22 +296,22 @@ renew_keys(LeaseStore *store, text *holder, int count, const LeaseKey *keys,
 {
 	MemoryContext each = AllocSetContextCreate(CurrentMemoryContext,
 											   "lease_renew_all", ALLOCSET_SMALL_SIZES);
+	LeaseTime	time = lease_clock_read();
+	LeaseBatch *batch = count > 1 ? lease_batch_begin(store) : NULL;
 	MemoryContext old = MemoryContextSwitchTo(each);
 	int64		renewed = 0;
 
 	for (int i = 0; i < count; i++)
 	{
-		LeaseRow	row;
-		LeaseTime	time;
-
 		CHECK_FOR_INTERRUPTS();
-		statuses[i] = lease_election_renew(store, &keys[i], holder, 0, &row, &time);
+		statuses[i] = lease_election_renew_next(store, batch, &keys[i], holder, &time);
 		lease_stat_answer(keys[i].namespace, statuses[i], LEASE_STAT_LOST);
 		if (statuses[i] == LEASE_RENEWED)
 			renewed++;
 		MemoryContextReset(each);
 	}
 	MemoryContextSwitchTo(old);
+	lease_batch_end(batch);
 	MemoryContextDelete(each);
 	return renewed;
 }

@@ -90,19 +90,18 @@ lease_arg_interval(FunctionCallInfo fcinfo, int n, const char *what)
 }
 
 static int
-compare_texts(const text *x, const text *y)
-{
-	int			xlen = VARSIZE_ANY_EXHDR(x);
-	int			ylen = VARSIZE_ANY_EXHDR(y);
-	int			result = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), Min(xlen, ylen));
-
-	return result != 0 ? result : (xlen > ylen) - (xlen < ylen);
-}
-
-static int
 compare_names(const void *a, const void *b)
 {
-	return compare_texts(((const LeaseKey *) a)->name, ((const LeaseKey *) b)->name);
+	return lease_text_compare(((const LeaseKey *) a)->name, ((const LeaseKey *) b)->name);
+}
+
+/*
+ * Leases of one namespace, in the order of the primary key
+ */
+void
+lease_keys_sort(LeaseKey *keys, int count)
+{
+	qsort(keys, count, sizeof(LeaseKey), compare_names);
 }
 
 /*
@@ -136,7 +135,7 @@ lease_arg_names(FunctionCallInfo fcinfo, int n, text *namespace, LeaseKey **keys
 		lease_validate_name((*keys)[i].name);
 	}
 
-	qsort(*keys, count, sizeof(LeaseKey), compare_names);
+	lease_keys_sort(*keys, count);
 	for (int i = 0; i < count; i++)
 	{
 		if (i == 0 || !lease_text_equal((*keys)[i].name, (*keys)[unique - 1].name))

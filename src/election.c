@@ -316,6 +316,34 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 }
 
 /*
+ * Can the renewal of a lease that is not locked be written?  Only if nothing else is to
+ * be written, and so much time is left that it will not run out meanwhile.
+ */
+static bool
+may_skip_lock(const LeaseRow *row, const LeaseTime *time)
+{
+	return !lease_ttl_is_ahead(row, time) &&
+		lease_ttl_expires_at(row, time) - USECS_PER_SEC > time->now;
+}
+
+/*
+ * The lease must not have run out until the row was ours: to tell that to others,
+ * nobody needs to change it.  By now it is too late for an answer.  Returns the time.
+ */
+static LeaseTime
+check_did_not_expire(const LeaseRow *before)
+{
+	LeaseTime	time = lease_clock_read();
+
+	if (!lease_ttl_is_valid(before, &time))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("lease expired while it was renewed"),
+				 errhint("Try again.")));
+	return time;
+}
+
+/*
  * Looks, and writes what was decided then without locking the row, which saves a
  * WAL record: if nobody has touched the row until it is written, it is as if it
  * had been locked.  LEASE_BUSY if somebody may have, or more is to be written;
@@ -327,32 +355,51 @@ renew_unlocked(LeaseStore *store, const LeaseKey *key, const text *holder,
 {
 	LeaseStatus status;
 	LeaseRow	before;
-	LeaseTime	after;
 
 	if (!lease_election_read(store, key, row, time))
 		return LEASE_MISSING;
 	status = check_mine(row, holder, token, true, time);
 	if (status != LEASE_RENEWED)
 		return status;
-	if (lease_ttl_not_before(row, time) != row->not_before)
+	if (!may_skip_lock(row, time))
 		return LEASE_BUSY;
 
 	before = *row;
 	set_renewed(row, time);
 	if (!lease_store_renew_unlocked(store, key, &before, row))
 		return LEASE_BUSY;
-
-	/*
-	 * To tell others that a lease has run out nobody needs to change its row.  So
-	 * it must not have, until the row was ours; and it is too late for an answer.
-	 */
-	after = lease_clock_read();
-	if (!lease_ttl_is_valid(&before, &after))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("lease expired while it was renewed"),
-				 errhint("Try again.")));
+	(void) check_did_not_expire(&before);
 	return LEASE_RENEWED;
+}
+
+/*
+ * Renews one lease of many, that come in the order of their names.  batch is NULL
+ * where that is the same as renewing each.  time is the clock, read since the last
+ * one was renewed.
+ *
+ * What the batch has read may be old.  That does not matter if the renewal can be
+ * written over it, for then it is the newest; else it is no answer.
+ */
+LeaseStatus
+lease_election_renew_next(LeaseStore *store, LeaseBatch *batch, const LeaseKey *key,
+						  text *holder, LeaseTime *time)
+{
+	LeaseRow	row;
+	LeaseRow	before;
+	LeaseTime	now;
+
+	if (batch != NULL && lease_batch_read(batch, key, &before) &&
+		check_mine(&before, holder, 0, true, time) == LEASE_RENEWED && may_skip_lock(&before, time))
+	{
+		row = before;
+		set_renewed(&row, time);
+		if (lease_batch_renew(batch, key, &before, &row))
+		{
+			*time = check_did_not_expire(&before);
+			return LEASE_RENEWED;
+		}
+	}
+	return lease_election_renew(store, key, holder, 0, &row, &now);
 }
 
 /*

@@ -341,6 +341,7 @@ typedef enum LeaseCounter
 } LeaseCounter;
 
 typedef struct LeaseStore LeaseStore;
+typedef struct LeaseBatch LeaseBatch;
 
 /* election.c */
 extern bool lease_election_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
@@ -351,6 +352,9 @@ extern LeaseStatus lease_election_acquire(LeaseStore *store, const LeaseKey *key
 extern LeaseStatus lease_election_look(LeaseStore *store, const LeaseKey *key,
 									   text *holder, LeaseRow *row,
 									   LeaseTime *time);
+extern LeaseStatus lease_election_renew_next(LeaseStore *store, LeaseBatch *batch,
+											 const LeaseKey *key, text *holder,
+											 LeaseTime *time);
 extern LeaseStatus lease_election_renew(LeaseStore *store, const LeaseKey *key,
 										text *holder, int64 token,
 										LeaseRow *row, LeaseTime *time);
@@ -443,6 +447,13 @@ extern bool lease_memory_write_back(Oid relid, const LeaseKey *key, LeaseRow *ro
 extern void lease_memory_follow(Oid relid, const LeaseKey *key, const LeaseRow *row,
 								int64 next_version);
 extern void lease_memory_forget(Oid relid, const LeaseKey *key);
+
+/* store_batch.c */
+extern LeaseBatch *lease_batch_begin(LeaseStore *store);
+extern void lease_batch_end(LeaseBatch *batch);
+extern bool lease_batch_read(LeaseBatch *batch, const LeaseKey *key, LeaseRow *row);
+extern bool lease_batch_renew(LeaseBatch *batch, const LeaseKey *key,
+							  const LeaseRow *before, const LeaseRow *row);
 
 /* token.c */
 extern bool lease_token_lock(Oid relid);
@@ -538,6 +549,7 @@ extern LeaseKey lease_arg_key(FunctionCallInfo fcinfo, int name, int namespace);
 extern text *lease_arg_holder(FunctionCallInfo fcinfo, int n);
 extern int64 lease_arg_token(FunctionCallInfo fcinfo, int n);
 extern const Interval *lease_arg_interval(FunctionCallInfo fcinfo, int n, const char *what);
+extern void lease_keys_sort(LeaseKey *keys, int count);
 extern int	lease_arg_names(FunctionCallInfo fcinfo, int n, text *namespace, LeaseKey **keys);
 
 /* result.c */
@@ -683,6 +695,17 @@ lease_text_equal(const text *a, const text *b)
 {
 	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+/* In the order of the bytes, which is that of the primary key. */
+static inline int
+lease_text_compare(const text *a, const text *b)
+{
+	int			alen = VARSIZE_ANY_EXHDR(a);
+	int			blen = VARSIZE_ANY_EXHDR(b);
+	int			result = memcmp(VARDATA_ANY(a), VARDATA_ANY(b), Min(alen, blen));
+
+	return result != 0 ? result : (alen > blen) - (alen < blen);
 }
 
 /* Does nobody hold the lease, nor has left it to expire? */

@@ -6,11 +6,13 @@
 #define LEASE_STORE_H
 
 #include "access/genam.h"
+#include "access/tableam.h"
 #include "executor/tuptable.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 
 #include "lease.h"
+#include "compat.h"
 
 /* Columns of the table that this code reads or writes: the key, metadata and a LeaseRow. */
 typedef enum LeaseColumn
@@ -106,6 +108,9 @@ extern void lease_heap_scan(LeaseStore *store, const LeaseTime *time, TimestampT
 extern void lease_heap_read_metadata(LeaseStore *store, LeaseFound *found);
 extern void lease_heap_missing_metadata(LeaseStore *store, Jsonb *labels,
 										bool *labels_missing, bool *owner_missing);
+
+extern void lease_heap_insert_index_entries(Relation rel, TupleTableSlot *slot,
+											 TU_UpdateIndexes update_indexes);
 
 /* store_sql.c */
 extern bool lease_sql_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row);

@@ -161,8 +161,8 @@ lease_heap_locked_is_committed(LeaseStore *store)
  * A renewal touches no indexed column, so it is a HOT update and needs no index
  * entries, unless the page is full.
  */
-static void
-insert_index_entries(Relation rel, TupleTableSlot *slot, TU_UpdateIndexes update_indexes)
+void
+lease_heap_insert_index_entries(Relation rel, TupleTableSlot *slot, TU_UpdateIndexes update_indexes)
 {
 	EState	   *estate = CreateExecutorState();
 	ResultRelInfo *target = makeNode(ResultRelInfo);
@@ -217,7 +217,7 @@ renew(LeaseStore *store, const LeaseRow *row, TupleTableSlot *old, TupleTableSlo
 	if (result != TM_Ok)
 		return result;
 	if (update_indexes != TU_None)
-		insert_index_entries(store->rel, renewed, update_indexes);
+		lease_heap_insert_index_entries(store->rel, renewed, update_indexes);
 
 	forget(store);
 

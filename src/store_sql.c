@@ -12,6 +12,8 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "nodes/params.h"
+#include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -95,9 +97,9 @@ static const char *const statement_text[STATEMENTS] = {
 	" AND pg_catalog.jsonb_array_length(owner_references) OPERATOR(pg_catalog.=) 1",
 	[DELETE] = "DELETE FROM ONLY %s" BY_KEY,
 	[HAS_NAMESPACE] = "SELECT name FROM ONLY %s WHERE namespace OPERATOR(pg_catalog.=) $1 LIMIT 1",
-	[KEYS_OF_HOLDER] = "SELECT namespace, name FROM ONLY %s"
+	[KEYS_OF_HOLDER] = "SELECT name FROM ONLY %s"
 	" WHERE namespace OPERATOR(pg_catalog.=) $1"
-	" AND holder_identity OPERATOR(pg_catalog.=) $2 ORDER BY namespace, name",
+	" AND holder_identity OPERATOR(pg_catalog.=) $2",
 	[READ_METADATA] = "SELECT labels, finalizers FROM ONLY %s" BY_KEY,
 	[SCAN] = "SELECT namespace, name, labels, owner_references, finalizers, " ROW_COLUMNS " FROM ONLY %s",
 	[GC_POLICIES] = "SELECT namespace, selector, expired_for, batch_size FROM %s WHERE enabled ORDER BY name",
@@ -661,40 +663,81 @@ lease_sql_has_namespace(LeaseStore *store, text *namespace)
 }
 
 /*
- * Runs a query that finds leases.  Returns how many, and their keys.
+ * Takes the names of a query's rows as they come: with many thousands, to copy rows
+ * into a SPITupleTable, and to sort rows, takes as long as to renew the leases.
  */
-static int
-select_keys(LeaseStore *store, Statement statement, Datum *values, LeaseKey **keys)
+typedef struct NameReceiver
 {
-	MemoryContext context = CurrentMemoryContext;
-	MemoryContext old;
+	DestReceiver pub;
+	MemoryContext context;
+	text	   *namespace;
+	LeaseKey   *keys;
 	int			count;
+	int			room;
+} NameReceiver;
 
-	select_newest(NameStr(store->table->schema), statement, values, 0);
-	count = SPI_processed;
-	old = MemoryContextSwitchTo(context);
-	*keys = palloc(Max(count, 1) * sizeof(LeaseKey));
-	for (int i = 0; i < count; i++)
+static bool
+receive_name(TupleTableSlot *slot, DestReceiver *self)
+{
+	NameReceiver *r = (NameReceiver *) self;
+	MemoryContext old = MemoryContextSwitchTo(r->context);
+	bool		isnull;
+	struct varlena *name = (struct varlena *) DatumGetTextPP(slot_getattr(slot, 1, &isnull));
+
+	if (r->count == r->room)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		bool		isnull;
-
-		(*keys)[i].namespace = DatumGetTextPCopy(SPI_getbinval(tuple, SPI_tuptable->tupdesc,
-															   1, &isnull));
-		(*keys)[i].name = DatumGetTextPCopy(SPI_getbinval(tuple, SPI_tuptable->tupdesc,
-														  2, &isnull));
+		r->room *= 2;
+		r->keys = repalloc_huge(r->keys, (Size) r->room * sizeof(LeaseKey));
 	}
+	r->keys[r->count].namespace = r->namespace;
+	r->keys[r->count].name = memcpy(palloc(VARSIZE_ANY(name)), name, VARSIZE_ANY(name));
+	r->count++;
 	MemoryContextSwitchTo(old);
-	SPI_finish();
-	return count;
+	return true;
 }
 
+static void
+start_receiving(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+end_receiving(DestReceiver *self)
+{
+}
+
+/*
+ * Returns how many leases of the holder there are, and their keys in the order of
+ * the primary key.
+ */
 int
 lease_sql_keys_of_holder(LeaseStore *store, text *namespace, text *holder, LeaseKey **keys)
 {
-	Datum		values[] = {PointerGetDatum(namespace), PointerGetDatum(holder)};
+	NameReceiver receiver = {
+		.pub = {receive_name, start_receiving, end_receiving, end_receiving, DestTuplestore},
+		.context = CurrentMemoryContext,
+		.namespace = namespace,
+		.keys = palloc(64 * sizeof(LeaseKey)),
+		.room = 64,
+	};
+	SPIPlanPtr	plan = connect_and_plan(NameStr(store->table->schema), KEYS_OF_HOLDER);
+	ParamListInfo parameters = makeParamList(2);
+	SPIExecuteOptions options = {.params = parameters, .read_only = true, .dest = &receiver.pub};
+	int			result;
 
-	return select_keys(store, KEYS_OF_HOLDER, values, keys);
+	parameters->params[0] = (ParamExternData) {PointerGetDatum(namespace), false, PARAM_FLAG_CONST, TEXTOID};
+	parameters->params[1] = (ParamExternData) {PointerGetDatum(holder), false, PARAM_FLAG_CONST, TEXTOID};
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	result = SPI_execute_plan_extended(plan, &options);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
+	PopActiveSnapshot();
+	SPI_finish();
+
+	lease_keys_sort(receiver.keys, receiver.count);
+	*keys = receiver.keys;
+	return receiver.count;
 }
 
 /*

@@ -1,6 +1,6 @@
 -- lease_renew_all(): many leases in one statement; a row for each that was not renewed.
 BEGIN;
-SELECT plan(22);
+SELECT plan(25);
 
 SELECT is(pg_get_function_arguments('lease_renew_all'::regproc),
 	'holder text, names text[] DEFAULT NULL::text[], namespace text DEFAULT ''default''::text', 'arguments and defaults are those of the reference');
@@ -60,6 +60,19 @@ SELECT results_eq($$SELECT * FROM lease_renew_all('me', namespace => 'many')$$,
 	$$VALUES ('renewed', 5000::bigint, NULL)$$, 'thousands of leases are renewed in one call');
 SELECT is(count(*), 5000::bigint, 'and all of them are there, once')
 FROM lease WHERE namespace = 'many' AND renew_time > clock_timestamp() - interval '20 s';
+
+-- some of many, near each other and far away, and missing ones between and around them
+CREATE TEMP TABLE wanted AS
+SELECT 'n' || n AS name FROM generate_series(1, 5000) n WHERE n % 2 = 0 AND n < 200 OR n % 171 = 0
+UNION SELECT unnest('{a,n,n10-no,n2000-no,n999-no,nn,z}'::text[]);
+UPDATE lease SET renew_time = clock_timestamp() - interval '30 s' WHERE namespace = 'many';
+SELECT results_eq($$SELECT * FROM lease_renew_all('me', (SELECT array_agg(name ORDER BY random()) FROM wanted), 'many')$$,
+	$$SELECT 'renewed', count(*) - 7, NULL FROM wanted UNION ALL SELECT 'missing', 1, unnest('{a,n,n10-no,n2000-no,n999-no,nn,z}'::text[])$$,
+	'some of them, and what is missing between them');
+SELECT set_eq($$SELECT name FROM lease WHERE namespace = 'many' AND renew_time > clock_timestamp() - interval '20 s'$$,
+	$$SELECT name FROM wanted JOIN lease USING (name) WHERE namespace = 'many'$$, 'these were renewed, and no others');
+SELECT results_eq($$SELECT sum(leases)::bigint FROM (SELECT (lease_renew_all('me', NULL, 'many')).* UNION ALL SELECT (lease_renew_all('me', ARRAY(SELECT name FROM wanted), 'many')).*) r
+	WHERE status = 'renewed'$$, $$SELECT 5000 + count(*) - 7 FROM wanted$$, 'renewed again in the same statement');
 
 SELECT * FROM finish();
 ROLLBACK;
