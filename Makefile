@@ -42,7 +42,12 @@ test:
 bench: setup
 	@test/private --no-server sh -ec 'bench/run; echo; bench/waiting; echo; bench/heartbeats; echo; bench/worker'
 
-.PHONY: setup demo test bench
+# TARGET bench-peers: compares a renewal with those of etcd and Redis
+bench-peers:
+	@test/setup peers
+	@test/private --no-server bench/peers
+
+.PHONY: setup demo test bench bench-peers
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
