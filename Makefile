@@ -43,7 +43,12 @@ bench:
 	@test/setup bench
 	@bench/all
 
-.PHONY: setup demo test bench
+# TARGET bench-peers: compares a renewal with those of etcd and Redis
+bench-peers:
+	@test/setup peers
+	@test/private --no-server bench/peers
+
+.PHONY: setup demo test bench bench-peers
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
