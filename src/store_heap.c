@@ -67,8 +67,12 @@ forget(LeaseStore *store)
 {
 	if (store->read == NULL)
 	{
+		/* they live as long as the store */
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(store));
+
 		store->read = table_slot_create(store->rel, NULL);
 		store->other = table_slot_create(store->rel, NULL);
+		MemoryContextSwitchTo(old);
 	}
 	ExecClearTuple(store->read);
 	ExecClearTuple(store->other);
