@@ -36,7 +36,7 @@ median() { sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : 
 
 # least A B: A >= B
 least() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a >= b) }'; }
-divide() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.4f\n", b > 0 ? a / b : 0 }'; }
+divide() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.4f\n", (b > 0 ? a / b : 0) }'; }
 
 # target TEXT MEASURED yes|no: a line, and what finish_targets has to say
 target() {
