@@ -264,7 +264,7 @@ lease_gc_batch(LeaseGcPass *pass, LeaseStore *store, bool *more)
 		while (policy->done < policy->found)
 		{
 			if (tried >= policy->terms.batch_size || tried >= MAX_BATCH_ROWS ||
-				milliseconds_since(start) > MAX_BATCH_MS)
+				(tried > 0 && milliseconds_since(start) > MAX_BATCH_MS))
 			{
 				*more = true;
 				return collected;
