@@ -382,7 +382,7 @@ CREATE FUNCTION lease_renewed_at(
 	resource_version bigint,
 	renew_time timestamptz)
 RETURNS timestamptz
-LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_renewed_at(text, text, bigint, bigint, timestamptz) IS
 'When the lease with this row of the table was last renewed: renew_time, or later if its holder has renewed it in memory since (lease.heartbeat_storage); on a standby, what the primary has written back. SELECT lease_renewed_at(namespace, name, fencing_token, resource_version, renew_time) FROM lease. The views show this time.';
 
@@ -1158,13 +1158,11 @@ COMMENT ON FUNCTION lease_clock_steps() IS
 
 CREATE FUNCTION lease_heartbeat_memory(
 	OUT entries integer,
-	OUT used integer,
-	OUT open integer,
-	OUT unwritten integer)
-LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
+	OUT used integer)
+LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_heartbeat_memory() IS
-'Renewals that are kept in memory (lease.heartbeat_storage), in all databases: for how many leases there is room (lease.heartbeat_entries), how many have an entry, how many of these are renewed without a look at the row, and how many were renewed since they were written to the table. All 0 unless the server has lease in shared_preload_libraries.
-When used reaches entries, the renewals of further leases go to the table.';
+'Renewals that are kept in memory (lease.heartbeat_storage), in all databases: for how many leases there is room (lease.heartbeat_entries), and how many have an entry. Both 0 unless the server has lease in shared_preload_libraries.
+When used reaches entries, leases that have expired make room; if there are none, the renewals of further leases go to the table.';
 
 -- The thresholds, and why:
 --	5 s			a transaction of the functions has a row locked for milliseconds; a

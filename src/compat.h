@@ -20,6 +20,7 @@ typedef bool TU_UpdateIndexes;
 	ExecInsertIndexTuples(rri, slot, estate, update, noDupErr, conflict, arbiters)
 #define object_ownercheck(classid, objectid, roleid) \
 	pg_class_ownercheck(objectid, roleid)
+#define rd_firstRelfilelocatorSubid rd_firstRelfilenodeSubid
 #define pgstat_get_local_beentry_by_index(i) pgstat_fetch_stat_local_beentry(i)
 #endif
 

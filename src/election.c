@@ -175,16 +175,17 @@ set_renewed(LeaseRow *row, const LeaseTime *time)
 }
 
 /*
- * Extends the holding in a locked row, or in memory instead.
+ * Extends the holding in a locked row; or if it may be kept in memory, there instead.
  */
 static void
 extend(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
-	   int32 duration_seconds, const LeaseTime *time)
+	   int32 duration_seconds, bool may_keep, const LeaseTime *time)
 {
 	bool		new_duration = row->lease_duration_seconds != duration_seconds;
 	TimestampTz not_before = lease_ttl_not_before(row, time);
 
-	if (!new_duration && not_before == row->not_before && lease_ttl_is_valid(row, time) &&
+	if (may_keep && !new_duration && not_before == row->not_before &&
+		row->renew_time <= time->now && lease_ttl_is_valid(row, time) &&
 		lease_store_keep_in_memory(store, key, row))
 	{
 		row->renew_time = time->now;
@@ -309,7 +310,7 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 			grant(store, key, row, terms, time->now);
 		}
 		else if (status == LEASE_RENEWED)
-			extend(store, key, row, terms->duration_seconds, time);
+			extend(store, key, row, terms->duration_seconds, true, time);
 		return status;
 	}
 	return LEASE_BUSY;
@@ -424,7 +425,7 @@ lease_election_renew(LeaseStore *store, const LeaseKey *key, text *holder,
 
 	status = lock_mine(store, key, LockTupleNoKeyExclusive, holder, token, true, row, time);
 	if (status == LEASE_RENEWED)
-		extend(store, key, row, row->lease_duration_seconds, time);
+		extend(store, key, row, row->lease_duration_seconds, true, time);
 	return status;
 }
 
@@ -689,7 +690,8 @@ write_heartbeat(LeaseStore *store, const LeaseKey *key, const LeaseHeartbeat *be
 
 		extend(store, key, row,
 			   row->lease_duration_seconds == LEASE_NO_DURATION ?
-			   beat->terms.duration_seconds : row->lease_duration_seconds, time);
+			   beat->terms.duration_seconds : row->lease_duration_seconds,
+			   beat->labels == NULL, time);
 
 		/* It lives again: more than a renewal for who has seen it expire. */
 		if (!was_valid)

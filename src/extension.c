@@ -9,6 +9,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -35,7 +36,7 @@ at_xact_end(XactEvent event, void *arg)
 
 /*
  * Notices extensions coming and going, whichever: the name of a new one cannot be
- * seen yet.
+ * seen yet.  And databases that get the OID of one that was dropped.
  */
 static void
 on_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid, void *arg)
@@ -45,6 +46,8 @@ on_object_access(ObjectAccessType access, Oid classid, Oid objectid, int subid, 
 	if (classid == ExtensionRelationId &&
 		(access == OAT_POST_CREATE || access == OAT_POST_ALTER || access == OAT_DROP))
 		changed = true;
+	if (classid == DatabaseRelationId && access == OAT_POST_CREATE)
+		lease_memory_forget_database(objectid);
 }
 
 /*

@@ -145,6 +145,14 @@ typedef struct LeaseClaim
 	bool		acquires;		/* or does not know whether it is his */
 } LeaseClaim;
 
+/* A lease whose last renewal is in memory only. */
+typedef struct LeaseUnwritten
+{
+	LeaseKey	key;
+	int64		renewed;		/* that one, in steady time */
+	bool		done;			/* written, or nothing to be written */
+} LeaseUnwritten;
+
 /* Metadata of the object.  NULL: as it is, or none when it is made. */
 typedef struct LeaseMetadata
 {
@@ -396,15 +404,15 @@ extern LeaseLockResult lease_store_lock(LeaseStore *store, const LeaseKey *key,
 										LockTupleMode mode, LeaseRow *row);
 extern bool lease_store_may_skip_lock(LeaseStore *store);
 extern bool lease_store_renew_unlocked(LeaseStore *store, const LeaseKey *key,
-									   const LeaseRow *before, const LeaseRow *row);
+									   LeaseRow *before, const LeaseRow *row);
 extern void lease_store_renew(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 							  bool new_duration);
 extern bool lease_store_renew_in_memory(LeaseStore *store, const LeaseKey *key,
 										const LeaseClaim *claim, LeaseRow *row,
 										LeaseTime *time, bool *owned);
 extern bool lease_store_keep_in_memory(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
-extern int	lease_store_unwritten(LeaseStore *store, LeaseKey **keys);
-extern LeaseLockResult lease_store_write_back(LeaseStore *store, const LeaseKey *key);
+extern int	lease_store_unwritten(LeaseStore *store, Oid *relid, LeaseUnwritten **leases);
+extern bool lease_store_write_back(LeaseStore *store, const LeaseKey *key);
 extern void lease_store_update(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 							   LeaseReason reason);
 extern void lease_store_delete(LeaseStore *store, const LeaseKey *key,
@@ -441,19 +449,19 @@ extern bool lease_memory_renew(Oid relid, Oid filenode, const LeaseKey *key,
 							   bool *owned);
 extern bool lease_memory_open(Oid relid, Oid filenode, const LeaseKey *key,
 							  const LeaseRow *row, bool owned);
-extern int	lease_memory_unwritten(Oid relid, LeaseKey **keys);
-extern bool lease_memory_write_back(Oid relid, const LeaseKey *key, LeaseRow *row,
-									int64 next_version);
-extern void lease_memory_follow(Oid relid, const LeaseKey *key, const LeaseRow *row,
+extern bool lease_memory_is_full(void);
+extern void lease_memory_forget_database(Oid database);
+extern int	lease_memory_unwritten(Oid relid, LeaseUnwritten **leases);
+extern bool lease_memory_follow(Oid relid, const LeaseKey *key, LeaseRow *row,
 								int64 next_version);
-extern void lease_memory_forget(Oid relid, const LeaseKey *key);
+extern void lease_memory_written(Oid relid, const LeaseUnwritten *lease);
 
 /* store_batch.c */
 extern LeaseBatch *lease_batch_begin(LeaseStore *store);
 extern void lease_batch_end(LeaseBatch *batch);
 extern bool lease_batch_read(LeaseBatch *batch, const LeaseKey *key, LeaseRow *row);
 extern bool lease_batch_renew(LeaseBatch *batch, const LeaseKey *key,
-							  const LeaseRow *before, const LeaseRow *row);
+							  LeaseRow *before, const LeaseRow *row);
 
 /* token.c */
 extern bool lease_token_lock(Oid relid);

@@ -5,7 +5,9 @@
  * The table decides who holds a lease; an entry here only says when its holder last
  * renewed it.  What an entry says goes for one version of the row, the one with its
  * fencing_token and resource_version: as soon as another version is committed, it
- * says nothing.  Nothing has to be undone when a transaction is rolled back.
+ * says nothing.  Nothing has to be undone when a transaction is rolled back.  Until
+ * then somebody may still read the row before, so an entry stays until it is of no
+ * use to him either.
  *
  * While an entry is open, its holder renews the lease with it alone: no row lock, no
  * snapshot, no transaction ID, no WAL.
@@ -16,18 +18,16 @@
  * the entry, and once it is closed no renewal goes past the row.  It stays closed
  * until the next renewal that locks the row, whatever becomes of the transaction.
  *
- * Writing back does not change who holds the lease and leaves the entry open: until
- * the transaction ends, the entry goes for the version before and for the new one.
+ * Writing a renewal, as in writing back, does not change who holds the lease and may
+ * leave the entry open: until the transaction ends, the entry goes for the version
+ * before, which must be a committed one, and for the new one.
  *
  * Times are those of the steady clock.  When the server crashes all entries are lost;
  * that is what the recovery grace is for, without which none is opened.
  *
  * Each entry belongs to one of the partitions of the table, whose lock protects it.
- * Nothing is done under that lock that could fail.
  */
 #include "postgres.h"
-
-#include <limits.h>
 
 #include "access/htup_details.h"
 #include "funcapi.h"
@@ -35,6 +35,7 @@
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
@@ -270,8 +271,27 @@ goes_for(const Entry *entry, const LeaseRow *row)
 }
 
 /*
- * Completes a row that was read.  False if the entry goes for a later version: the
- * row has been written since, and the renewals in memory that were before that are
+ * Sets the later of the times in the row and in the entry.  A time that is still to
+ * come may be one of a clock ahead of ours; that one does not count.
+ */
+static void
+complete(const Entry *entry, LeaseRow *row)
+{
+	TimestampTz renewed = lease_clock_at(entry->renewed);
+
+	if (row->renew_time > renewed)
+	{
+		LeaseTime	time = lease_clock_read();
+
+		if (!lease_ttl_is_ahead(row, &time))
+			return;
+	}
+	row->renew_time = renewed;
+}
+
+/*
+ * Completes a row that was read.  False if the entry goes for another version that is
+ * later: the row has been written since, and what was renewed in memory before that is
  * in there.
  */
 bool
@@ -285,7 +305,7 @@ lease_memory_see(Oid relid, const LeaseKey *key, LeaseRow *row)
 	if (place.entry != NULL)
 	{
 		if (goes_for(place.entry, row))
-			row->renew_time = lease_clock_at(place.entry->renewed);
+			complete(place.entry, row);
 		else
 			current = place.entry->version < row->resource_version;
 	}
@@ -309,9 +329,11 @@ lease_memory_close(Oid relid, const LeaseKey *key, LeaseRow *row)
 		place.entry->open = false;
 		if (goes_for(place.entry, row))
 		{
-			/* a version that was written back and rolled back is forgotten */
-			place.entry->version = place.entry->next_version = row->resource_version;
-			row->renew_time = lease_clock_at(place.entry->renewed);
+			complete(place.entry, row);
+
+			/* A version that was rolled back is forgotten; one of our own is not. */
+			if (row->resource_version == place.entry->version)
+				place.entry->next_version = place.entry->version;
 		}
 	}
 	end_look(&place);
@@ -360,7 +382,7 @@ lease_memory_renew(Oid relid, Oid filenode, const LeaseKey *key, const LeaseClai
 	if (renewed)
 	{
 		place.entry->renewed = Max(place.entry->renewed, lease_steady_now());
-		row->renew_time = lease_clock_at(place.entry->renewed);
+		row->renew_time = time->now;
 		*owned = place.entry->owned;
 	}
 	end_look(&place);
@@ -392,28 +414,69 @@ remove_entry(Entry *entry)
 	pg_atomic_fetch_sub_u32(&shared->used, 1);
 }
 
+static bool
+is_full(void)
+{
+	return pg_atomic_read_u32(&shared->used) >= max_entries;
+}
+
 /*
- * Removes what is over: without it, leases that have expired would seem to have
- * expired earlier, and nothing else.
+ * Is there no more room, so that the worker should write back what it can?
+ */
+bool
+lease_memory_is_full(void)
+{
+	return shared != NULL && max_entries > 0 && is_full();
+}
+
+/*
+ * Removes entries of leases that have expired, when all that they say is in the table,
+ * or goes for no row any more.
  */
 static void
 make_room(void)
 {
-	int64		now = lease_steady_now();
 	HASH_SEQ_STATUS scan;
 	Entry	   *entry;
 
-	if (now < (int64) pg_atomic_read_u64(&shared->full_until))
+	if (lease_steady_now() < (int64) pg_atomic_read_u64(&shared->full_until))
+		return;
+	lock_all(LW_EXCLUSIVE);
+	if (is_full() && lease_steady_now() >= (int64) pg_atomic_read_u64(&shared->full_until))
+	{
+		int64		now = lease_steady_now();
+
+		hash_seq_init(&scan, entries);
+		while ((entry = hash_seq_search(&scan)) != NULL)
+		{
+			if (entry->renewed <= entry->written &&
+				entry->renewed + entry->duration_seconds * USECS_PER_SEC < now)
+				remove_entry(entry);
+		}
+		if (is_full())
+			pg_atomic_write_u64(&shared->full_until, lease_steady_now() + FULL_FOR);
+	}
+	unlock_all();
+}
+
+/*
+ * Removes what a database of this OID has left that is not there any more.
+ */
+void
+lease_memory_forget_database(Oid database)
+{
+	HASH_SEQ_STATUS scan;
+	Entry	   *entry;
+
+	if (lease_memory_is_empty())
 		return;
 	lock_all(LW_EXCLUSIVE);
 	hash_seq_init(&scan, entries);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
-		if (entry->renewed + entry->duration_seconds * USECS_PER_SEC < now)
+		if (entry->key.database == database)
 			remove_entry(entry);
 	}
-	if (pg_atomic_read_u32(&shared->used) >= max_entries)
-		pg_atomic_write_u64(&shared->full_until, now + FULL_FOR);
 	unlock_all();
 }
 
@@ -423,7 +486,7 @@ enter(const Place *place)
 	Entry	   *entry;
 
 	/* of those who come here at the same time, each may take one too many */
-	if (pg_atomic_read_u32(&shared->used) >= max_entries)
+	if (is_full())
 		return NULL;
 	entry = hash_search_with_hash_value(entries, &place->key, place->hash, HASH_ENTER_NULL, NULL);
 	if (entry != NULL)
@@ -445,7 +508,7 @@ lease_memory_open(Oid relid, Oid filenode, const LeaseKey *key, const LeaseRow *
 
 	if (holder_len > MAX_HOLDER)
 		return false;
-	if (pg_atomic_read_u32(&shared->used) >= max_entries)
+	if (is_full())
 		make_room();
 	if (!begin_look(&place, relid, key, LW_EXCLUSIVE))
 		return false;
@@ -481,60 +544,59 @@ lease_memory_open(Oid relid, Oid filenode, const LeaseKey *key, const LeaseRow *
  * The leases of a table that were renewed since they were written back.
  */
 int
-lease_memory_unwritten(Oid relid, LeaseKey **keys)
+lease_memory_unwritten(Oid relid, LeaseUnwritten **leases)
 {
 	HASH_SEQ_STATUS scan;
 	Entry	   *entry;
-	EntryKey   *found;
+	Entry	   *found;
 	int			count = 0;
 	int			room;
 
 	if (lease_memory_is_empty())
 		return 0;
 	room = pg_atomic_read_u32(&shared->used);
-	found = MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(EntryKey));
+	found = MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(Entry));
 	lock_all(LW_SHARED);
 	hash_seq_init(&scan, entries);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
 		if (entry->key.database == MyDatabaseId && entry->key.relid == relid &&
 			entry->renewed > entry->written && count < room)
-			found[count++] = entry->key;
+			found[count++] = *entry;
 	}
 	unlock_all();
 
-	*keys = palloc_extended(Max(count, 1) * sizeof(LeaseKey), MCXT_ALLOC_HUGE);
+	*leases = MemoryContextAllocHuge(CurrentMemoryContext, Max(count, 1) * sizeof(LeaseUnwritten));
 	for (int i = 0; i < count; i++)
 	{
-		(*keys)[i].namespace = cstring_to_text_with_len(found[i].texts, found[i].namespace_len);
-		(*keys)[i].name = cstring_to_text_with_len(found[i].texts + found[i].namespace_len,
-												   found[i].name_len);
+		EntryKey   *key = &found[i].key;
+
+		(*leases)[i].key.namespace = cstring_to_text_with_len(key->texts, key->namespace_len);
+		(*leases)[i].key.name = cstring_to_text_with_len(key->texts + key->namespace_len, key->name_len);
+		(*leases)[i].renewed = found[i].renewed;
 	}
 	pfree(found);
 	return count;
 }
 
 /*
- * Completes a row that the caller has locked and is going to write back with this
- * resource_version, for which the entry goes, too, from now on.  False if there is
- * nothing to be written.
+ * A renewal is about to be written over this row, which is locked and a committed
+ * version, with this resource_version: the entry goes for that one as well from now
+ * on.  Completes the row.  False if the entry does not go for the row.
  */
 bool
-lease_memory_write_back(Oid relid, const LeaseKey *key, LeaseRow *row, int64 next_version)
+lease_memory_follow(Oid relid, const LeaseKey *key, LeaseRow *row, int64 next_version)
 {
 	Place		place;
 	bool		result = false;
 
 	if (lease_memory_is_empty() || !begin_look(&place, relid, key, LW_EXCLUSIVE))
 		return false;
-	if (place.entry != NULL && !goes_for(place.entry, row))
-		remove_entry(place.entry);	/* for what is committed, and stays while it is locked */
-	else if (place.entry != NULL && place.entry->renewed > place.entry->written)
+	if (place.entry != NULL && goes_for(place.entry, row))
 	{
 		place.entry->version = row->resource_version;
 		place.entry->next_version = next_version;
-		place.entry->written = place.entry->renewed;
-		row->renew_time = lease_clock_at(place.entry->renewed);
+		complete(place.entry, row);
 		result = true;
 	}
 	end_look(&place);
@@ -542,38 +604,17 @@ lease_memory_write_back(Oid relid, const LeaseKey *key, LeaseRow *row, int64 nex
 }
 
 /*
- * A renewal has written over this row, which was not locked before, and now is.  The
- * entry may be open, and so goes for the new version as well, in which that renewal
- * is the last one, or one in memory is.
+ * What the lease was renewed then is in the table, and committed; or goes for no row.
  */
 void
-lease_memory_follow(Oid relid, const LeaseKey *key, const LeaseRow *row, int64 next_version)
+lease_memory_written(Oid relid, const LeaseUnwritten *lease)
 {
 	Place		place;
 
-	if (lease_memory_is_empty() || !begin_look(&place, relid, key, LW_EXCLUSIVE))
-		return;
-	if (place.entry != NULL && goes_for(place.entry, row))
-	{
-		place.entry->version = row->resource_version;
-		place.entry->next_version = next_version;
-		place.entry->renewed = Max(place.entry->renewed, lease_steady_now());
-	}
-	end_look(&place);
-}
-
-/*
- * A lease is gone for good, or never was.
- */
-void
-lease_memory_forget(Oid relid, const LeaseKey *key)
-{
-	Place		place;
-
-	if (lease_memory_is_empty() || !begin_look(&place, relid, key, LW_EXCLUSIVE))
+	if (!begin_look(&place, relid, &lease->key, LW_EXCLUSIVE))
 		return;
 	if (place.entry != NULL)
-		remove_entry(place.entry);
+		place.entry->written = Max(place.entry->written, lease->renewed);
 	end_look(&place);
 }
 
@@ -584,29 +625,22 @@ Datum
 lease_heartbeat_memory(PG_FUNCTION_ARGS)
 {
 	TupleDesc	tupdesc;
-	HASH_SEQ_STATUS scan;
-	Entry	   *entry;
-	int32		counts[4] = {max_entries};	/* entries, used, open, unwritten */
-	Datum		values[4];
-	bool		nulls[4] = {false};
+	Datum		values[2];
+	bool		nulls[2] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (!lease_memory_is_empty())
-	{
-		lock_all(LW_SHARED);
-		hash_seq_init(&scan, entries);
-		while ((entry = hash_seq_search(&scan)) != NULL)
-		{
-			counts[1]++;
-			counts[2] += entry->open;
-			counts[3] += entry->renewed > entry->written;
-		}
-		unlock_all();
-	}
-	for (int i = 0; i < lengthof(counts); i++)
-		values[i] = Int32GetDatum(counts[i]);
+	values[0] = Int32GetDatum(max_entries);
+	values[1] = Int32GetDatum(shared == NULL ? 0 : pg_atomic_read_u32(&shared->used));
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+}
+
+/* May the caller see at least some of the table? */
+static bool
+may_see(Oid relid)
+{
+	return pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
+		pg_attribute_aclcheck_all(relid, GetUserId(), ACL_SELECT, ACLMASK_ANY) == ACLCHECK_OK;
 }
 
 /*
@@ -617,6 +651,7 @@ lease_renewed_at(PG_FUNCTION_ARGS)
 {
 	LeaseKey	key;
 	LeaseRow	row;
+	Oid			relid;
 
 	if (PG_ARGISNULL(4))
 		PG_RETURN_NULL();
@@ -628,7 +663,8 @@ lease_renewed_at(PG_FUNCTION_ARGS)
 	key.name = PG_GETARG_TEXT_PP(1);
 	row.fencing_token = PG_GETARG_INT64(2);
 	row.resource_version = PG_GETARG_INT64(3);
-	(void) lease_memory_see(lease_relation_find(LEASE_TABLE, get_func_namespace(fcinfo->flinfo->fn_oid)),
-							&key, &row);
+	relid = lease_relation_find(LEASE_TABLE, get_func_namespace(fcinfo->flinfo->fn_oid));
+	if (may_see(relid))
+		(void) lease_memory_see(relid, &key, &row);
 	PG_RETURN_TIMESTAMPTZ(row.renew_time);
 }

@@ -497,12 +497,13 @@ lease_store_may_skip_lock(LeaseStore *store)
  * somebody has changed or locked it, or may have.  Never waits.
  */
 bool
-lease_store_renew_unlocked(LeaseStore *store, const LeaseKey *key, const LeaseRow *before,
+lease_store_renew_unlocked(LeaseStore *store, const LeaseKey *key, LeaseRow *before,
 						   const LeaseRow *row)
 {
 	if (!lease_heap_renew_unlocked(store, row))
 		return false;
-	lease_memory_follow(store->table->relid, key, before, row->resource_version);
+	/* An entry may be open, and stays so. */
+	(void) lease_memory_follow(store->table->relid, key, before, row->resource_version);
 	return true;
 }
 
@@ -543,47 +544,49 @@ lease_store_keep_in_memory(LeaseStore *store, const LeaseKey *key, LeaseRow *row
 	bool		no_labels;
 	bool		no_owner;
 
-	if (!store->write_direct || !lease_memory_wanted() || !lease_heap_locked_is_committed(store))
+	/* A table that this transaction has made or rewritten can be truncated in place. */
+	if (!store->write_direct || !lease_memory_wanted() || !lease_heap_locked_is_committed(store) ||
+		store->rel->rd_createSubid != InvalidSubTransactionId ||
+		store->rel->rd_firstRelfilelocatorSubid != InvalidSubTransactionId)
 		return false;
 	lease_heap_missing_metadata(store, NULL, &no_labels, &no_owner);
 	return lease_memory_open(store->table->relid, store->rel->rd_rel->relfilenode, key, row, !no_owner);
 }
 
 /*
- * The leases that were renewed in memory since they were written back.
+ * The leases that were renewed in memory since they were written back, and the table.
  */
 int
-lease_store_unwritten(LeaseStore *store, LeaseKey **keys)
+lease_store_unwritten(LeaseStore *store, Oid *relid, LeaseUnwritten **leases)
 {
-	return lease_memory_unwritten(store->table->relid, keys);
+	*relid = store->table->relid;
+	return lease_memory_unwritten(*relid, leases);
 }
 
 /*
- * Writes the last renewal in memory to the row, as if its holder had done it.  With
- * LEASE_LOCK_OK there is nothing left to do.
+ * Writes the last renewal in memory to the row, as if its holder had done it.  False
+ * if that has to be done another time: somebody has the row locked, or what users
+ * have put on the table wants the executor, which may fail.
  */
-LeaseLockResult
+bool
 lease_store_write_back(LeaseStore *store, const LeaseKey *key)
 {
 	LeaseRow	row;
-	LeaseLockResult result;
 	int64		next_version;
 
+	if (!store->write_direct)
+		return false;
 	if (!read_row(store, key, &row))
-	{
-		lease_memory_forget(store->table->relid, key);
-		return LEASE_LOCK_OK;
-	}
-	result = lock_row(store, key, LockTupleNoKeyExclusive, &row);
-	if (result != LEASE_LOCK_OK)
-		return result;
+		return true;
+	if (lock_row(store, key, LockTupleNoKeyExclusive, &row) != LEASE_LOCK_OK)
+		return false;
 	next_version = lease_ttl_next_resource_version(row.resource_version, lease_clock_now());
-	if (lease_memory_write_back(store->table->relid, key, &row, next_version))
+	if (lease_memory_follow(store->table->relid, key, &row, next_version))
 	{
 		row.resource_version = next_version;
 		lease_store_renew(store, key, &row, false);
 	}
-	return result;
+	return true;
 }
 
 /*

@@ -101,6 +101,7 @@ extern LeaseLockResult lease_heap_lock(LeaseStore *store, LockTupleMode mode,
 extern void lease_heap_renew(LeaseStore *store, const LeaseRow *row);
 extern bool lease_heap_locked_is_committed(LeaseStore *store);
 extern bool lease_heap_may_skip_lock(void);
+extern bool lease_heap_may_update_unlocked(HeapTuple tuple);
 extern bool lease_heap_renew_unlocked(LeaseStore *store, const LeaseRow *row);
 extern bool lease_heap_in_progress(LeaseStore *store, const LeaseKey *key);
 extern void lease_heap_scan(LeaseStore *store, const LeaseTime *time, TimestampTz before,

@@ -211,13 +211,9 @@ find_values(HeapTuple tuple, TupleDesc desc, const AttrNumber *columns, char **v
 /*
  * Writes a renewal over the version read last (before), if it still is the newest and nobody
  * has it locked.  Else nothing is written.  Never waits.
- *
- * A version without xmax is the only one to try: of what this transaction has done
- * to the row, and of guards, the way with the lock takes care.  To look at it without
- * the buffer's lock is good enough, for heap_update() looks again.
  */
 bool
-lease_batch_renew(LeaseBatch *batch, const LeaseKey *key, const LeaseRow *before, const LeaseRow *row)
+lease_batch_renew(LeaseBatch *batch, const LeaseKey *key, LeaseRow *before, const LeaseRow *row)
 {
 	LeaseStore *store = batch->store;
 	AttrNumber	columns[] = {store->table->attnum[COL_RENEW_TIME], store->table->attnum[COL_RESOURCE_VERSION]};
@@ -229,7 +225,7 @@ lease_batch_renew(LeaseBatch *batch, const LeaseKey *key, const LeaseRow *before
 	TU_UpdateIndexes update_indexes;
 	TM_Result	result;
 
-	if ((old->t_data->t_infomask & HEAP_XMAX_INVALID) == 0 ||
+	if (!lease_heap_may_update_unlocked(old) ||
 		columns[0] > columns[1] ||
 		HeapTupleHeaderGetNatts(old->t_data) < columns[1] ||
 		heap_attisnull(old, columns[0], NULL) || heap_attisnull(old, columns[1], NULL))
@@ -250,6 +246,6 @@ lease_batch_renew(LeaseBatch *batch, const LeaseKey *key, const LeaseRow *before
 	heap_freetuple(renewed);
 	if (result != TM_Ok)
 		return false;
-	lease_memory_follow(store->table->relid, key, before, row->resource_version);
+	(void) lease_memory_follow(store->table->relid, key, before, row->resource_version);
 	return true;
 }

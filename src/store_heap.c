@@ -259,22 +259,27 @@ lease_heap_may_skip_lock(void)
 }
 
 /*
+ * Is this version worth trying to update without a lock on it?  Not if it has an xmax,
+ * or was made by this transaction: of what that has done to the row, and of guards,
+ * locking takes care.  To look without the buffer's lock is good enough, for
+ * heap_update() looks again.
+ */
+bool
+lease_heap_may_update_unlocked(HeapTuple tuple)
+{
+	return (tuple->t_data->t_infomask & HEAP_XMAX_INVALID) != 0 &&
+		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+}
+
+/*
  * Writes a renewal over the version that was read, if it still is the newest and
  * nobody has it locked.  Else nothing is written, and locking will tell why.
- *
- * A version without xmax is the only one to try: of what this transaction has done
- * to the row, and of guards, lease_heap_lock() takes care.  To look at it without
- * the buffer's lock is good enough, for heap_update() looks again.
  */
 bool
 lease_heap_renew_unlocked(LeaseStore *store, const LeaseRow *row)
 {
-	HeapTuple	tuple;
-
-	if (!TTS_IS_BUFFERTUPLE(store->read))
-		return false;
-	tuple = ((BufferHeapTupleTableSlot *) store->read)->base.tuple;
-	return (tuple->t_data->t_infomask & HEAP_XMAX_INVALID) != 0 &&
+	return TTS_IS_BUFFERTUPLE(store->read) &&
+		lease_heap_may_update_unlocked(((BufferHeapTupleTableSlot *) store->read)->base.tuple) &&
 		renew(store, row, store->read, store->other, false) == TM_Ok;
 }
 

@@ -350,28 +350,41 @@ get_key(Relation rel, HeapTuple tuple)
 	return key;
 }
 
-/*
- * The row with the renewals that are in memory only.  From here on they count no more,
- * unless the transaction is rolled back, so they must not be lost.  A time between
- * that of the row before and the last renewal was read while the holder went on.
- */
 static HeapTuple
-with_renewals(Relation rel, HeapTuple old, HeapTuple new)
+with_renew_time(Relation rel, HeapTuple tuple, TimestampTz renew_time)
 {
-	LeaseKey	key = get_key(rel, old);
-	LeaseRow	row = get_row(rel, old);
-	Column		renew_time = get_column(rel, new, "renew_time");
-	TimestampTz old_time = row.renew_time;
-	TimestampTz new_time = renew_time.isnull ? LEASE_NO_TIME : DatumGetTimestampTz(renew_time.value);
+	int			column = get_column(rel, tuple, "renew_time").attnum;
+	Datum		value = TimestampTzGetDatum(renew_time);
 	bool		isnull = false;
 
+	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), 1, &column, &value, &isnull);
+}
+
+/*
+ * Takes into both rows what was renewed in memory only.  From here on that counts no
+ * more, unless the transaction is rolled back, so it must not be lost.
+ *
+ * Who changes something else may have read a renew_time from a view, while the holder
+ * went on: such a time does not take a renewal back.  One at which the lease has expired is meant.
+ */
+static void
+take_renewals(Relation rel, HeapTuple *old, HeapTuple *new)
+{
+	LeaseKey	key = get_key(rel, *old);
+	LeaseRow	row = get_row(rel, *old);
+	LeaseRow	wanted = get_row(rel, *new);
+	TimestampTz old_time = row.renew_time;
+	LeaseTime	time;
+
 	lease_memory_close(RelationGetRelid(rel), &key, &row);
-	if (row.renew_time == old_time ||
-		(new_time != old_time && (new_time < old_time || new_time > row.renew_time)))
-		return new;
-	renew_time.value = TimestampTzGetDatum(row.renew_time);
-	return heap_modify_tuple_by_cols(new, RelationGetDescr(rel), 1, &renew_time.attnum,
-									 &renew_time.value, &isnull);
+	if (row.renew_time == old_time)
+		return;
+	*old = with_renew_time(rel, *old, row.renew_time);
+
+	time = lease_clock_read();
+	if (wanted.renew_time == old_time ||
+		(wanted.renew_time > old_time && wanted.renew_time < row.renew_time && lease_ttl_is_valid(&wanted, &time)))
+		*new = with_renew_time(rel, *new, row.renew_time);
 }
 
 static HeapTuple
@@ -386,8 +399,8 @@ on_update(Relation rel, HeapTuple old, HeapTuple new)
 	check_immutable(rel, old, new, "name");
 	check_immutable(rel, old, new, "uid");
 	check_immutable(rel, old, new, "creation_timestamp");
+	take_renewals(rel, &old, &new);
 	check_may_decide(rel, old, new);
-	new = with_renewals(rel, old, new);
 
 	/* After a crash only the duration that was on disk would count. */
 	if (duration_of(rel, new) > duration_of(rel, old))

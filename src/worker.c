@@ -48,7 +48,7 @@
 #define GC_PAUSE 9
 
 /* Renewals that are written back in one transaction */
-#define FLUSH_BATCH 1000
+#define FLUSH_BATCH 100
 
 /* With more of the queue of NOTIFY in use, somebody does not listen: send nothing. */
 #define MAX_QUEUE_USAGE 0.5
@@ -68,7 +68,8 @@ static int64 gc_time;			/* what the steps of the pass took */
 
 /* Leases whose renewals are to be written back, from the next one on */
 static MemoryContext flush_context;
-static LeaseKey *unwritten;
+static LeaseUnwritten *unwritten;
+static Oid	unwritten_relid;
 static int	unwritten_count = 0;
 static int	unwritten_next = 0;
 static int64 last_flush;		/* when they were looked for */
@@ -427,26 +428,40 @@ gc_due(void)
 
 /*
  * Takes a step: looks for renewals that are in memory only, or writes a batch of them
- * back.  A row that somebody has locked has to wait for the next time.
+ * back.  A row that somebody has locked has to wait for the next time; if DDL has the
+ * table, all have.
  */
 static void
 flush(void)
 {
 	LeaseStore *store = begin_work("writing renewals back");
+	int			first;
 
-	if (unwritten_next >= unwritten_count)
+	if (store == NULL || unwritten_next >= unwritten_count)
 	{
 		MemoryContext old = MemoryContextSwitchTo(flush_context);
 
 		MemoryContextReset(flush_context);
 		last_flush = lease_monotonic_now();
 		unwritten_next = 0;
-		unwritten_count = store == NULL ? 0 : lease_store_unwritten(store, &unwritten);
+		unwritten_count = store == NULL ? 0 : lease_store_unwritten(store, &unwritten_relid, &unwritten);
 		MemoryContextSwitchTo(old);
 	}
-	for (int i = 0; store != NULL && i < FLUSH_BATCH && unwritten_next < unwritten_count; i++)
-		(void) lease_store_write_back(store, &unwritten[unwritten_next++]);
+	first = unwritten_next;
+	while (unwritten_next < unwritten_count && unwritten_next < first + FLUSH_BATCH)
+	{
+		LeaseUnwritten *lease = &unwritten[unwritten_next++];
+
+		lease->done = lease_store_write_back(store, &lease->key);
+	}
 	end_work(store);
+
+	/* Only now, that it has been committed. */
+	for (int i = first; i < unwritten_next; i++)
+	{
+		if (unwritten[i].done)
+			lease_memory_written(unwritten_relid, &unwritten[i]);
+	}
 }
 
 /*
@@ -459,9 +474,13 @@ flush_due(void)
 
 	if (unwritten_next < unwritten_count)
 		return 0;
-	if (interval == 0 || lease_memory_is_empty())
+	if (lease_memory_is_empty())
 		return PG_INT64_MAX;
-	return last_flush + interval;
+
+	/* At once, nearly, to make room, or if nothing may be in memory any more. */
+	if (lease_memory_is_full() || !lease_clock_gives_grace())
+		return last_flush + LOOK_INTERVAL;
+	return interval == 0 ? PG_INT64_MAX : last_flush + interval;
 }
 
 /*
@@ -519,7 +538,7 @@ work(void)
 			/* not before this is done, unless told again */
 			ProcDiePending = false;
 			flush_all();
-			ProcDiePending = true;
+			ProcDiePending = InterruptPending = true;
 		}
 		look_around();
 		if (lease_monotonic_now() >= next_scan)

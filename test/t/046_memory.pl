@@ -78,7 +78,7 @@ is($holder->do(q{BEGIN; SELECT status FROM lease_renew('cost', 'a'); SELECT pg_c
 	"renewed\nt", 'they take no transaction ID');
 is(query(q{SELECT status FROM lease_acquire('cost', 'b', '1 h')}), 'held', 'another does not get the lease');
 is(query(q{SELECT xmin, ctid, renew_time, resource_version FROM lease WHERE name = 'cost'}), $before, 'the row is as it was');
-is(query(q{SELECT used, open FROM lease_heartbeat_memory()}), '1|1', 'it is in memory');
+is(query(q{SELECT used FROM lease_heartbeat_memory()}), 1, 'it is in memory');
 
 # ---------- Who sees it ----------
 
@@ -259,6 +259,55 @@ cmp_ok(ahead('all'), '>', 0, 'which counts');
 $other->do('RESET lease.heartbeat_storage');
 is($other->do("SELECT status, leases FROM lease_renew_all('a', '{all,table-commit}')"), 'renewed|2', 'lease_renew_all() in memory');
 
+# Written back a moment ago, renewed through the table and written once more by the same
+# transaction, which is rolled back: what the holder was told counts.
+query(q{ALTER SYSTEM SET lease.heartbeat_flush_interval = 1});
+$node->reload;
+foreach my $then (q{SELECT lease_renew('own-twice', 'a')}, q{UPDATE lease SET labels = '{"a": "b"}' WHERE name = 'own-twice'}, q{SELECT lease_release('own-twice', 'a')})
+{
+	query(q{DELETE FROM lease WHERE name = 'own-twice'});
+	make('own-twice');
+	$node->poll_query_until('postgres', q{SELECT l.renew_time = s.renew_time FROM lease l JOIN lease_status s USING (namespace, name) WHERE name = 'own-twice'}) or die 'not written back';
+	$other->do(q{BEGIN; SET LOCAL lease.heartbeat_storage = 'table'; SELECT lease_renew('own-twice', 'a')});
+	renew('own-twice');
+	$other->do($then);
+	renew('own-twice');
+	my $shown = query(q{SELECT renew_time FROM lease_status WHERE name = 'own-twice'});
+	$other->do('ROLLBACK');
+	is(query("SELECT renew_time >= '$shown' FROM lease_status WHERE name = 'own-twice'"), 't', "rolled back: $then");
+}
+query(q{ALTER SYSTEM SET lease.heartbeat_flush_interval = 0});
+$node->reload;
+
+# A table that the transaction itself has rewritten is truncated in place.
+make('rewritten');
+query(q{BEGIN; CLUSTER lease USING lease_pkey; SELECT lease_renew('rewritten', 'a'); TRUNCATE lease; COMMIT});
+is(renew('rewritten'), 'missing', 'rewritten, renewed and truncated in one transaction');
+
+# A renew_time that is still to come is not shortened.
+make('future');
+query(q{UPDATE lease SET renew_time = clock_timestamp() + interval '1 day' WHERE name = 'future'});
+is($holder->do(q{SELECT expires_in > '24 h' FROM lease_renew('future', 'a')}), 't', 'a time in the future stays');
+
+# Who may write labels only, and not times.
+query(q{CREATE ROLE writer LOGIN; GRANT SELECT, INSERT, UPDATE ON lease TO writer});
+make('applied');
+is(query(q{SET ROLE writer; CREATE TEMP TABLE o AS SELECT lease_object('applied') AS o; RESET ROLE;
+	SELECT renewed FROM lease_renew('applied', 'a'); SET ROLE writer;
+	SELECT a.action FROM o, lease_apply(jsonb_set(o, '{metadata,labels}', '{"a": "b"}')) a}), "t\nconfigured", 'lease_apply() of what was read before, by who may not set times');
+query(q{DROP OWNED BY writer; DROP ROLE writer});
+
+# Heartbeats.
+is(query(q{SELECT status FROM lease_node_heartbeat('n1')}), 'acquired', 'a node');
+query(q{SELECT FROM lease_node_heartbeat('n1')}) for 1 .. 2;
+cmp_ok(query(q{SELECT extract(epoch FROM n.renew_time - l.renew_time) FROM lease l JOIN lease_nodes n USING (name) WHERE namespace = 'kube-node-lease'}), '>', 0, 'its heartbeats are in memory');
+is(query(q{SELECT status FROM lease_nodes WHERE name = 'n1'}), 'Ready', 'and count');
+query(q{SELECT FROM lease_node_register('n1')});
+query(q{SELECT FROM lease_node_heartbeat('n1')});
+is(query(q{SELECT owner_references #>> '{0,name}' FROM lease WHERE namespace = 'kube-node-lease'}), 'n1', 'registered: the lease gets its owner all the same');
+query(q{SELECT FROM lease_apiserver_heartbeat('h', '00000000-0000-0000-0000-000000000001')}) for 1 .. 2;
+is(query(q{SELECT count(*) FROM lease l JOIN lease_apiservers a USING (name) WHERE a.last_renewal <> l.renew_time}), 0, 'those of API servers are in the table');
+
 # ---------- Full ----------
 
 my $room = query('SELECT entries - used FROM lease_heartbeat_memory()');
@@ -274,8 +323,9 @@ is(query(q{SELECT warning, value FROM lease_warnings WHERE warning = 'memory ful
 
 query(q{ALTER SYSTEM SET lease.heartbeat_flush_interval = 1});
 $node->reload;
-$node->poll_query_until('postgres', 'SELECT unwritten = 0 FROM lease_heartbeat_memory()') or die 'not written back';
-is(query(q{SELECT count(*) FROM lease l JOIN lease_status s USING (namespace, name) WHERE s.renew_time <> l.renew_time}), 0, 'written back');
+sub written_back { return $node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM lease l JOIN lease_status s USING (namespace, name) WHERE s.renew_time <> l.renew_time}); }
+
+ok(written_back(), 'written back');
 is(is_open('full-1'), 't', 'and renewals go on in memory');
 query(q{ALTER SYSTEM SET lease.heartbeat_flush_interval = 0});
 $node->reload;
