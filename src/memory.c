@@ -315,7 +315,7 @@ lease_memory_see(Oid relid, const LeaseKey *key, LeaseRow *row)
 
 /*
  * Completes a row that the caller has locked, and makes renewals look at it from now
- * on.
+ * on, for there may be another version of it when he is done.
  */
 void
 lease_memory_close(Oid relid, const LeaseKey *key, LeaseRow *row)

@@ -115,27 +115,43 @@ watch_catalogs(void)
 	CacheRegisterSyscacheCallback(DATABASEOID, catalog_changed, (Datum) 0);
 }
 
-/*
- * Are our own triggers the only ones on the table, and at work?  They ignore
- * renewals, but see to it that what is written by hand ends those in memory.
- */
+static bool
+is_own_trigger(const Trigger *trigger)
+{
+	return strcmp(trigger->tgname, LEASE_TRIGGER_BEFORE) == 0 ||
+		strcmp(trigger->tgname, LEASE_TRIGGER_AFTER) == 0;
+}
+
+/* Are our own triggers the only ones on the table?  They ignore renewals. */
 static bool
 only_own_triggers(Relation rel)
 {
 	TriggerDesc *triggers = rel->trigdesc;
-	int			own = 0;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		if (!is_own_trigger(&triggers->triggers[i]))
+			return false;
+	}
+	return true;
+}
+
+/* Do our triggers see to it that what is written by hand ends renewals in memory? */
+static bool
+is_watched(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+	int			watching = 0;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
 		const Trigger *trigger = &triggers->triggers[i];
 
-		if (strcmp(trigger->tgname, LEASE_TRIGGER_BEFORE) != 0 &&
-			strcmp(trigger->tgname, LEASE_TRIGGER_AFTER) != 0)
-			return false;
-		if (trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN || trigger->tgenabled == TRIGGER_FIRES_ALWAYS)
-			own++;
+		if (is_own_trigger(trigger) &&
+			(trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN || trigger->tgenabled == TRIGGER_FIRES_ALWAYS))
+			watching++;
 	}
-	return own == 2;
+	return watching == 2;
 }
 
 /*
@@ -227,6 +243,8 @@ describe_table(Relation rel)
 		!rel->rd_rel->relhasrules && !rel->rd_rel->relhassubclass &&
 		!(constr != NULL && constr->has_generated_stored) &&
 		!renewal_is_constrained(rel, t.attnum);
+
+	t.watched = is_watched(rel);
 
 	t.valid = table_cache.valid;
 	table_cache = t;
@@ -521,6 +539,12 @@ lease_store_renew(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
 		lease_sql_renew(store, key, row);
 }
 
+static bool
+may_use_memory(LeaseStore *store)
+{
+	return store->write_direct && store->table->watched && lease_memory_wanted();
+}
+
 /*
  * Renews a lease in memory, if it is the claimant's.  False means that the row
  * decides, which is to be read then.  *owned: it has an owner.
@@ -529,7 +553,7 @@ bool
 lease_store_renew_in_memory(LeaseStore *store, const LeaseKey *key, const LeaseClaim *claim,
 							LeaseRow *row, LeaseTime *time, bool *owned)
 {
-	return store != NULL && store->write_direct && lease_memory_wanted() &&
+	return store != NULL && may_use_memory(store) &&
 		lease_memory_renew(store->table->relid, store->rel->rd_rel->relfilenode, key, claim,
 						   row, time, owned);
 }
@@ -545,7 +569,7 @@ lease_store_keep_in_memory(LeaseStore *store, const LeaseKey *key, LeaseRow *row
 	bool		no_owner;
 
 	/* A table that this transaction has made or rewritten can be truncated in place. */
-	if (!store->write_direct || !lease_memory_wanted() || !lease_heap_locked_is_committed(store) ||
+	if (!may_use_memory(store) || !lease_heap_locked_is_committed(store) ||
 		store->rel->rd_createSubid != InvalidSubTransactionId ||
 		store->rel->rd_firstRelfilelocatorSubid != InvalidSubTransactionId)
 		return false;

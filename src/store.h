@@ -46,6 +46,7 @@ typedef struct LeaseTable
 	NameData	schema;
 	AttrNumber	attnum[LEASE_COLUMNS];
 	bool		plain;			/* writing a renewal directly bypasses nothing */
+	bool		watched;		/* our triggers are at work */
 } LeaseTable;
 
 /* Where the table is, and what a caller may do there: what the catalogs said. */
