@@ -116,14 +116,15 @@ watch_catalogs(void)
 }
 
 /*
- * Are our own triggers the only ones on the table, and at work?  They ignore
- * renewals, but see to it that what is written by hand ends those in memory.
+ * Are our own triggers the only ones on the table?  They ignore renewals.
+ * *watched: both are at work, and see to it that what is written by hand ends
+ * renewals in memory.
  */
 static bool
-only_own_triggers(Relation rel)
+only_own_triggers(Relation rel, bool *watched)
 {
 	TriggerDesc *triggers = rel->trigdesc;
-	int			own = 0;
+	int			at_work = 0;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
@@ -133,9 +134,10 @@ only_own_triggers(Relation rel)
 			strcmp(trigger->tgname, LEASE_TRIGGER_AFTER) != 0)
 			return false;
 		if (trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN || trigger->tgenabled == TRIGGER_FIRES_ALWAYS)
-			own++;
+			at_work++;
 	}
-	return own == 2;
+	*watched = at_work == 2;
+	return true;
 }
 
 /*
@@ -223,7 +225,7 @@ describe_table(Relation rel)
 	}
 	plain_indexes = indexes_are_plain(rel, t.attnum, &t.pkey);
 	t.plain = OidIsValid(t.pkey) && plain_indexes &&
-		only_own_triggers(rel) &&
+		only_own_triggers(rel, &t.watched) &&
 		!rel->rd_rel->relhasrules && !rel->rd_rel->relhassubclass &&
 		!(constr != NULL && (constr->has_generated_stored || constr->has_generated_virtual)) &&
 		!renewal_is_constrained(rel, t.attnum);
@@ -528,7 +530,7 @@ bool
 lease_store_renew_in_memory(LeaseStore *store, const LeaseKey *key, const LeaseClaim *claim,
 							LeaseRow *row, LeaseTime *time, bool *owned)
 {
-	return store != NULL && store->write_direct && lease_memory_wanted() &&
+	return store != NULL && store->write_direct && store->table->watched && lease_memory_wanted() &&
 		lease_memory_renew(store->table->relid, store->rel->rd_rel->relfilenode, key, claim,
 						   row, time, owned);
 }
@@ -543,7 +545,8 @@ lease_store_keep_in_memory(LeaseStore *store, const LeaseKey *key, LeaseRow *row
 	bool		no_labels;
 	bool		no_owner;
 
-	if (!store->write_direct || !lease_memory_wanted() || !lease_heap_locked_is_committed(store))
+	if (!store->write_direct || !store->table->watched || !lease_memory_wanted() ||
+		!lease_heap_locked_is_committed(store))
 		return false;
 	lease_heap_missing_metadata(store, NULL, &no_labels, &no_owner);
 	return lease_memory_open(store->table->relid, store->rel->rd_rel->relfilenode, key, row, !no_owner);

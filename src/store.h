@@ -46,6 +46,7 @@ typedef struct LeaseTable
 	NameData	schema;
 	AttrNumber	attnum[LEASE_COLUMNS];
 	bool		plain;			/* writing a renewal directly bypasses nothing */
+	bool		watched;		/* and our triggers see what is written by hand */
 } LeaseTable;
 
 /* Where the table is, and what a caller may do there: what the catalogs said. */
