@@ -38,6 +38,10 @@ test:
 	@test/setup test
 	@test/run $(ONLY)
 
+# TARGET test-matrix: runs the suites on PostgreSQL 15, 17 and 18, in root file systems of Debian's: make test-matrix SUITES=trixie
+test-matrix:
+	@ONLY="$(ONLY)" test/matrix $(SUITES)
+
 # TARGET bench: measures what lease costs, compared with what one would write by hand, and draws it
 bench:
 	@test/setup bench
@@ -48,7 +52,7 @@ bench-peers:
 	@test/setup peers
 	@test/private --no-server bench/peers
 
-.PHONY: setup demo test bench bench-peers
+.PHONY: setup demo test test-matrix bench bench-peers
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)

@@ -40,6 +40,10 @@ typedef bool TU_UpdateIndexes;
 	RelationGetPrimaryKeyIndex(rel)
 #define index_beginscan(heap, index, snapshot, instrument, nkeys, norderbys) \
 	index_beginscan(heap, index, snapshot, nkeys, norderbys)
+/* Generated columns were all stored. */
+#define has_generated_virtual has_generated_stored
+#define pg_b64_decode(src, len, dst, dstlen) pg_b64_decode(src, len, (char *) (dst), dstlen)
+#define pg_noreturn pg_attribute_noreturn()
 #endif
 
 /* libpq/libpq.h needs the headers of all libraries that the server was built with. */

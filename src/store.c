@@ -241,7 +241,7 @@ describe_table(Relation rel)
 	t.plain = OidIsValid(t.pkey) && plain_indexes &&
 		only_own_triggers(rel) &&
 		!rel->rd_rel->relhasrules && !rel->rd_rel->relhassubclass &&
-		!(constr != NULL && constr->has_generated_stored) &&
+		!(constr != NULL && (constr->has_generated_stored || constr->has_generated_virtual)) &&
 		!renewal_is_constrained(rel, t.attnum);
 
 	t.watched = is_watched(rel);

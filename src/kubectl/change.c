@@ -183,7 +183,7 @@ is_set(const Changes *changes, const char *key)
 static void
 parse_change(Changes *changes, const char *spec)
 {
-	char	   *equals = strchr(spec, '=');
+	const char *equals = strchr(spec, '=');
 	bool		labels = strcmp(changes->what, "label") == 0;
 
 	if (equals != NULL)

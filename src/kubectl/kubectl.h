@@ -27,6 +27,7 @@
 #include "utils/jsonb.h"
 
 #include "lease.h"
+#include "compat.h"
 
 /* Flags that commands know; those left out are refused. */
 typedef struct KubectlFlags
@@ -139,7 +140,7 @@ extern char *kubectl_qualified_name(const KubectlItem *item);
 /* kubectl.c */
 extern void kubectl_say_error(KubectlCommand *command, int sqlstate, const char *fmt,...) pg_attribute_printf(3, 4);
 extern void kubectl_say(KubectlCommand *command, const char *fmt,...) pg_attribute_printf(2, 3);
-extern void kubectl_usage_error(const char *fmt,...) pg_attribute_printf(1, 2) pg_attribute_noreturn();
+pg_noreturn extern void kubectl_usage_error(const char *fmt,...) pg_attribute_printf(1, 2);
 
 /* get.c */
 extern void kubectl_get(KubectlCommand *command);

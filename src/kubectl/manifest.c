@@ -22,6 +22,7 @@
 
 #include "kubectl/printers.h"
 #include "kubectl/resolve.h"
+#include "compat.h"
 
 PG_FUNCTION_INFO_V1(kubectl_manifest);
 
@@ -74,7 +75,7 @@ static YamlNode *read_node(Reader *reader);
 static void decode_node(Decoder *d, YamlNode *node, JsonbIteratorToken token);
 
 /* In the words of kubectl. */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 refuse(const char *problem)
 {
 	ereport(ERROR,
@@ -82,7 +83,7 @@ refuse(const char *problem)
 			 errmsg("error: error parsing STDIN: %s", problem)));
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 refuse_yaml(const char *problem)
 {
 	refuse(psprintf("error converting YAML to JSON: yaml: %s", problem));
@@ -90,7 +91,7 @@ refuse_yaml(const char *problem)
 
 /* --- from text to nodes --- */
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 refuse_syntax(yaml_parser_t *parser)
 {
 	int			line = parser->problem_mark.line;
@@ -338,7 +339,7 @@ decode_base64(const YamlNode *node)
 	char	   *digits = palloc(node->length + 1);
 	int			n = 0;
 	int			size = pg_b64_dec_len(node->length) + 1;
-	char	   *bytes = palloc(size);
+	uint8	   *bytes = palloc(size);
 
 	for (int i = 0; i < node->length; i++)
 		if (node->value[i] != '\n' && node->value[i] != '\r')
@@ -346,7 +347,7 @@ decode_base64(const YamlNode *node)
 	n = pg_b64_decode(digits, n, bytes, size);
 	if (n < 0)
 		refuse_yaml("!!binary value contains invalid base64 data");
-	return clean_utf8((const unsigned char *) bytes, n);
+	return clean_utf8(bytes, n);
 }
 
 static void
@@ -702,7 +703,7 @@ typedef struct JsonText
 } JsonText;
 
 /* In the words of Go's encoding/json. */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 refuse_json(const JsonText *json, const char *where)
 {
 	unsigned char c;

@@ -210,6 +210,11 @@ ALTER TABLE lease ADD COLUMN extra bigint GENERATED ALWAYS AS (resource_version 
 SELECT FROM lease_renew('l', 'me');
 SELECT is(extra, resource_version % 1000, 'a generated column follows a renewal') FROM lease WHERE name = 'l';
 ROLLBACK TO s;
+SELECT CASE WHEN current_setting('server_version_num')::int < 180000 THEN 'STORED' ELSE 'VIRTUAL' END AS computed \gset
+ALTER TABLE lease ADD COLUMN extra bigint GENERATED ALWAYS AS (resource_version % 1000) :computed;
+ALTER TABLE lease ADD CONSTRAINT no_more CHECK (extra < 0) NOT VALID;
+SELECT throws_ok($$SELECT lease_renew('l', 'me')$$, '23514', NULL, 'a constraint on a generated column refuses it');
+ROLLBACK TO s;
 CREATE RULE no_updates AS ON UPDATE TO lease DO INSTEAD NOTHING;
 SELECT throws_ok($$SELECT lease_renew('l', 'me')$$, '09000', 'lease was not written', 'what a rule has suppressed is not acknowledged');
 DROP RULE no_updates ON lease;

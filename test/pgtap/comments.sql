@@ -19,7 +19,8 @@ SELECT is_empty($$SELECT pg_describe_object(classid, objid, attnum) FROM member 
 	JOIN pg_attribute ON attrelid = objid AND attnum > 0 AND NOT attisdropped
 	WHERE classid = 'pg_class'::regclass AND coalesce(col_description(objid, attnum), '') = ''$$, 'every column of a table or a view has a comment');
 SELECT is_empty($$SELECT conname FROM pg_constraint WHERE conrelid IN (SELECT objid FROM member WHERE classid = 'pg_class'::regclass)
-	AND coalesce(obj_description(oid, 'pg_constraint'), '') = ''$$, 'every constraint has a comment');
+	-- as which PostgreSQL 18 counts NOT NULL
+	AND contype <> 'n' AND coalesce(obj_description(oid, 'pg_constraint'), '') = ''$$, 'every constraint has a comment');
 SELECT is_empty($$SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgrelid IN (SELECT objid FROM member WHERE classid = 'pg_class'::regclass)
 	AND coalesce(obj_description(oid, 'pg_trigger'), '') = ''$$, 'every trigger has a comment');
 SELECT is_empty($$SELECT pg_describe_object(classid, objid, 0) FROM member JOIN pg_proc p ON p.oid = objid

@@ -72,7 +72,7 @@ my @reading = (
 	q{lease_holder('held')}, q{lease_is_held('held')}, q{lease_waiters()},
 	q{lease_expires_at('a', now(), 10)}, q{lease_renewed_at('default', 'held', 1, 1, now())}, q{lease_heartbeat_memory()}, q{lease_object('held')}, q{lease_node_object('node')},
 	q{lease_row_lockers('(0,1)')}, q{lease_clock()}, q{lease_clock_steps()}, q{lease_token_floor()}, q{lease_apiserver_name('host')},
-	q{lease_stat_namespaces()}, q{lease_stat_databases()},
+	q{lease_stat_namespaces()}, q{lease_stat_databases()}, q{lease_heartbeat_memory()},
 	# what it changes is in memory
 	q{lease_stat_reset()},
 	q{lease_node_status('2026-01-01', 'Ready', '2026-01-01', '2026-01-01')},

@@ -91,13 +91,17 @@ sub start
 {
 	my ($language, $program, $holder, $duration, @arguments) = @_;
 	my $log = "$scratch/$language.$program.$holder.log";
+	# not in the child: an earlier one's output is not to be taken for its own
+	open(my $out, '>', $log) or die "could not write $log: $!";
+	# PostgreSQL's modules catch these, to stop the servers
+	local @SIG{qw(TERM INT)} = qw(DEFAULT DEFAULT);
 	my $pid = fork() // die "could not fork: $!";
 
 	if ($pid == 0)
 	{
 		local %ENV = (%ENV, PGDATABASE => $language, PGAPPNAME => $holder,
 			LEASE_HOLDER => $holder, LEASE_DURATION => $duration);
-		open(STDOUT, '>', $log);
+		open(STDOUT, '>&', $out);
 		open(STDERR, '>&', \*STDOUT);
 		{
 			no warnings 'exec';
