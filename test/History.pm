@@ -48,6 +48,10 @@ my %EXCUSE = (
 # What somebody is told who does not have the lease.
 my $REFUSAL = qr/^(acquired|held|reserved|expired|free|missing|LS001)$/;
 
+# Do renewals stay in memory?  Then they count also if the transaction is rolled back,
+# or the statement fails that has done some of them.
+our $MEMORY = 0;
+
 # Leases that are also deleted by hand: only their tokens are judged.
 sub is_deleted_by_hand { return $_[0] =~ /^d/ }
 
@@ -251,7 +255,25 @@ sub holdings
 			push @{ $mine->{guarded} }, $c if $mine;
 		}
 	}
+	extend_by_undone(\%holdings, @{ $part->{calls} }) if $MEMORY;
 	return (\%holdings, \%doubtful, @complaints);
+}
+
+# Whoever had the lease may have it for longer, without being certain of it.
+sub extend_by_undone
+{
+	my ($holdings, @calls) = @_;
+
+	foreach my $c (grep { $_->{op} =~ /^(acquire|await|renew|renew_all)$/ && !defined $_->{acked}
+			&& $_->{answer} =~ /^(renewed|unknown|[0-9A-Z]{5})$/ } @calls)
+	{
+		foreach my $h (grep { $_->{client} eq $c->{client} } @{ $holdings->{ $c->{name} } // [] })
+		{
+			$h->{may_until} = max($h->{may_until}, $c->{received} + max($h->{duration}, 1e6 * $c->{duration}))
+			  if $h->{begun} <= $c->{received} && $c->{sent} <= $h->{may_until} + $DRIFT;
+		}
+	}
+	return;
 }
 
 # A call that may have made it shorter, or ended it.

@@ -185,4 +185,18 @@ check_spoiled($lossy,
 	[ 'token issued twice, token not greater than before', 'a token that was lost comes back',
 		'd 0 rc acquire l0 1 6000000 6001000 acquired d 2' ]);
 
+# A renewal that was rolled back counts if it was in memory.
+my $undone = <<'END';
+a 0 rc acquire l0 1  100000  101000 acquired a 1
+a 1 rc renew l0 0    900000  901000 renewed a 1
+a 1 rc end - 0       902000  903000 rollback - -
+b 0 rc acquire l0 1 1500000 1501000 held a -
+END
+is(complaints_of($undone), 'the holder named cannot have it', 'a renewal that was rolled back: not in the table');
+{
+	local $History::MEMORY = 1;
+	is(complaints_of($undone), '', 'in memory it counts');
+	is(complaints_of($undone . "b 0 rc acquire l0 1 2500000 2501000 held a -\n"), 'the holder named cannot have it', 'for as long as it lasts');
+}
+
 done_testing();

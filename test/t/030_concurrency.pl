@@ -34,6 +34,7 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = 'lease'\n" . C
 $node->start;
 $node->safe_psql('postgres', $Clients::SCHEMA);
 
+$History::MEMORY = ($ENV{LEASE_STORAGE} // '') eq 'memory';
 note("seed $seed: LEASE_TEST_SEED=$seed repeats what the clients do");
 my $run = Clients->start($node->connstr('postgres'), $clients, $seconds, $seed);
 ok($run->finish($node), "$clients clients ran for $seconds s with seed $seed");

@@ -45,6 +45,7 @@ my $preload = $ENV{LEASE_PRELOAD} // 1;
 # The longest duration the clients use, in seconds.
 my $max_duration = 3;
 
+$History::MEMORY = ($ENV{LEASE_STORAGE} // '') eq 'memory';
 srand($seed);
 note("seed $seed: LEASE_SEED=$seed repeats the sequence of faults, and what the clients do");
 
