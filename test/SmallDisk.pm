@@ -11,13 +11,15 @@ package SmallDisk;
 use strict;
 use warnings;
 
+use Cwd qw(getcwd);
+
 our $PATH = $ENV{LEASE_SMALL_DISK} || undef;
 
 sub import
 {
 	return if defined $ENV{LEASE_SMALL_DISK};
 
-	my $path = ($ENV{TESTDIR} // '.') . '/tmp_check/small_disk';
+	my $path = getcwd() . '/tmp_check/small_disk';
 	my @unshare = ('unshare', '--user', '--mount');
 	# The one who mounts has to look like root, who runs servers must not.
 	my @mount = (@unshare, '--map-root-user', 'sh', '-ec',

@@ -188,7 +188,8 @@ ok(!-e $file, 'which is read and removed');
 is(query($everything), $before, 'a restart keeps all numbers');
 query(q{SELECT FROM lease_renew('l0', 'a', 'many')});
 is(numbers('many'), 'renewed 2', 'and counts on');
-$node->restart('immediate');
+$node->stop('immediate');
+$node->start;
 is($node->safe_psql('other', q{SELECT status FROM lease_renew('l', 'a', 'many')}), 'renewed', 'stopped in immediate mode, it starts again');
 
 # pg_upgrade runs servers in this mode, and may be given up.
