@@ -140,7 +140,7 @@ lease_memory_init(void)
 							 check_storage, NULL, NULL);
 	DefineCustomIntVariable("lease.heartbeat_flush_interval",
 							"How often the background worker writes renewals from memory to the table.",
-							"0 leaves that to the shutdown of the server.",
+							"0 leaves that to the shutdown of the server, unless room is needed.",
 							&flush_interval,
 							10, 0, SECS_PER_DAY,
 							PGC_SIGHUP,
@@ -421,7 +421,7 @@ is_full(void)
 }
 
 /*
- * Is there no more room, so that the worker should write back what it can?
+ * Is there no more room?
  */
 bool
 lease_memory_is_full(void)
@@ -580,8 +580,8 @@ lease_memory_unwritten(Oid relid, LeaseUnwritten **leases)
 }
 
 /*
- * A renewal is about to be written over this row, which is locked and a committed
- * version, with this resource_version: the entry goes for that one as well from now
+ * A renewal is about to be written, or just was, over this row, which is ours and a
+ * committed version, with this resource_version: the entry goes for that one as well from now
  * on.  Completes the row.  False if the entry does not go for the row.
  */
 bool

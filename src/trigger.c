@@ -365,17 +365,24 @@ with_renew_time(Relation rel, HeapTuple tuple, TimestampTz renew_time)
  * more, unless the transaction is rolled back, so it must not be lost.
  *
  * Who changes something else may have read a renew_time from a view, while the holder
- * went on: such a time does not take a renewal back.  One at which the lease has expired is meant.
+ * went on: such a time does not take a renewal back.  One with which the lease has
+ * expired is meant.
  */
 static void
 take_renewals(Relation rel, HeapTuple *old, HeapTuple *new)
 {
-	LeaseKey	key = get_key(rel, *old);
-	LeaseRow	row = get_row(rel, *old);
-	LeaseRow	wanted = get_row(rel, *new);
-	TimestampTz old_time = row.renew_time;
+	LeaseKey	key;
+	LeaseRow	row;
+	LeaseRow	wanted;
+	TimestampTz old_time;
 	LeaseTime	time;
 
+	if (lease_memory_is_empty())
+		return;
+	key = get_key(rel, *old);
+	row = get_row(rel, *old);
+	wanted = get_row(rel, *new);
+	old_time = row.renew_time;
 	lease_memory_close(RelationGetRelid(rel), &key, &row);
 	if (row.renew_time == old_time)
 		return;

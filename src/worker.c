@@ -50,6 +50,9 @@
 /* Renewals that are written back in one transaction */
 #define FLUSH_BATCH 100
 
+/* How often that is done if there is no room, and nothing was set */
+#define FLUSH_INTERVAL_WHEN_FULL (10 * USECS_PER_SEC)
+
 /* With more of the queue of NOTIFY in use, somebody does not listen: send nothing. */
 #define MAX_QUEUE_USAGE 0.5
 #define MAX_PAYLOADS 1000
@@ -477,10 +480,13 @@ flush_due(void)
 	if (lease_memory_is_empty())
 		return PG_INT64_MAX;
 
-	/* At once, nearly, to make room, or if nothing may be in memory any more. */
-	if (lease_memory_is_full() || !lease_clock_gives_grace())
+	/* At once, nearly, if nothing may be in memory any more. */
+	if (!lease_clock_gives_grace())
 		return last_flush + LOOK_INTERVAL;
-	return interval == 0 ? PG_INT64_MAX : last_flush + interval;
+	/* Only what was written back can make room. */
+	if (interval == 0)
+		interval = lease_memory_is_full() ? FLUSH_INTERVAL_WHEN_FULL : PG_INT64_MAX - last_flush;
+	return last_flush + interval;
 }
 
 /*

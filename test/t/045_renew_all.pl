@@ -1,15 +1,18 @@
-# lease_renew_all() never waits, so it cannot deadlock: clients renew the same leases
-# in transactions of two calls, half of them the second part of the names first, and
-# keep their row locks for longer than lock_timeout.  A call that waited for a row
-# would end with an error.
+# lease_renew_all() never waits, so it cannot deadlock: two transactions renew the same
+# leases, each the other's part second.  A call that waited for a row would end with
+# an error.
 #
 # The same by UPDATE, which waits, shows that this is noticed.
 
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/..";
+
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Psql;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('renew_all');
@@ -25,37 +28,35 @@ $node->safe_psql('postgres', q{
 	CREATE EXTENSION lease;
 	INSERT INTO lease (name, holder_identity, lease_duration_seconds, renew_time)
 	SELECT 'l' || i, 'me', 3600, clock_timestamp() FROM generate_series(1000, 1499) i;
-	CREATE TABLE answers (status text, leases bigint);
+	-- 300 names each, in any order, 100 of them in both
 	CREATE FUNCTION part(n int) RETURNS text[] LANGUAGE sql AS
 	$$SELECT array_agg('l' || 1000 + n * 200 + i ORDER BY random()) FROM generate_series(0, 299) i$$;
 });
 
-my $renew = q{INSERT INTO answers SELECT status, sum(leases) FROM lease_renew_all('me', part(%d)) GROUP BY status;};
-my $update = q{UPDATE lease SET renew_time = clock_timestamp() WHERE name = ANY (part(%d));};
+my ($one, $two) = map { Psql->new($node) } 1 .. 2;
 
-# Two transactions, that meet in opposite order; what each calls, in turn
-sub scripts
+sub renew
 {
-	my ($way, $call) = @_;
-	my %scripts;
+	my ($session, $part) = @_;
 
-	foreach my $order ([0, 1], [1, 0])
-	{
-		$scripts{"045_${way}_$order->[0]"} = join("\n", 'BEGIN;',
-			sprintf($call, $order->[0]), q{SELECT pg_sleep(0.15);}, sprintf($call, $order->[1]), 'COMMIT;');
-	}
-	return \%scripts;
+	return $session->do("SELECT string_agg(status || ' ' || n, ', ' ORDER BY status DESC)
+		FROM (SELECT status, sum(leases) AS n FROM lease_renew_all('me', part($part)) GROUP BY status) s");
 }
 
-$node->pgbench('--no-vacuum --client=8 --jobs=2 --transactions=10', 0,
-	[qr{actually processed: 80/80}], [qr/^$/], 'nobody waits, in either order', scripts('renew', $renew));
-my %answers = split /[|\n]/, $node->safe_psql('postgres', q{SELECT status, sum(leases) FROM answers GROUP BY status});
-is($answers{renewed} + $answers{busy}, 160 * 300, 'each lease was renewed, or busy, in each call');
-cmp_ok($answers{busy}, '>', 0, 'they did meet');
+$_->do('BEGIN') foreach $one, $two;
+is(renew($one, 0), 'renewed 300', 'one renews the first part');
+is(renew($two, 1), 'renewed 200, busy 100', 'the other the second, but for what both have');
+is(renew($one, 1), 'renewed 100, busy 200', 'the one goes on with the second: its own once more');
+is(renew($two, 0), 'renewed 0, busy 300', 'the other with the first, of which it gets nothing');
+$_->do('COMMIT') foreach $one, $two;
+is($one->error . $two->error, '', 'nobody has waited');
 is($node->safe_psql('postgres', q{SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'}), '0', 'no deadlocks');
 
-$node->pgbench('--no-vacuum --client=8 --jobs=2 --transactions=10', 2,
-	[], [qr{deadlock detected|lock timeout}], 'UPDATEs do wait', scripts('update', $update));
+my $update = q{UPDATE lease SET renew_time = clock_timestamp() WHERE name = ANY (part(%d))};
+$one->do('BEGIN; ' . sprintf $update, 0);
+$two->do(sprintf $update, 1);
+like($two->error, qr{lock timeout|deadlock detected}, 'UPDATE does wait');
 
+$_->finish foreach $one, $two;
 $node->stop;
 done_testing();
