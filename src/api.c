@@ -286,34 +286,76 @@ lease_handover(PG_FUNCTION_ARGS)
 						 status == LEASE_HANDED_OVER, status, &row);
 }
 
-/*
- * Renews the leases one after the other, with statuses[i] what became of keys[i].
- * Returns how many were renewed.
- */
-static int64
-renew_keys(LeaseStore *store, text *holder, int count, const LeaseKey *keys,
-		   LeaseStatus *statuses)
+/* What lease_renew_all() has done so far. */
+typedef struct Renewals
 {
-	MemoryContext each = AllocSetContextCreate(CurrentMemoryContext,
-											   "lease_renew_all", ALLOCSET_SMALL_SIZES);
-	LeaseTime	time = lease_clock_read();
-	LeaseBatch *batch = count > 1 ? lease_batch_begin(store) : NULL;
-	MemoryContext old = MemoryContextSwitchTo(each);
-	int64		renewed = 0;
+	LeaseStore *store;
+	LeaseBatch *batch;			/* NULL: one by one */
+	text	   *holder;
+	LeaseTime	time;
+	MemoryContext each;
+	int64		renewed;
+	List	   *refused;		/* of Refusal */
+} Renewals;
 
+typedef struct Refusal
+{
+	LeaseStatus status;
+	text	   *name;
+} Refusal;
+
+/*
+ * Renews a lease.  They come in the order of their names.
+ */
+static void
+renew_next(Renewals *r, const LeaseKey *key)
+{
+	MemoryContext old = MemoryContextSwitchTo(r->each);
+	LeaseStatus status;
+
+	CHECK_FOR_INTERRUPTS();
+	status = lease_election_renew_next(r->store, r->batch, key, r->holder, &r->time);
+	lease_stat_answer(key->namespace, status, LEASE_STAT_LOST);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(r->each);
+
+	if (status == LEASE_RENEWED)
+		r->renewed++;
+	else
+	{
+		Refusal    *refusal = palloc(sizeof(Refusal));
+
+		refusal->status = status;
+		refusal->name = lease_text_copy(key->name);
+		r->refused = lappend(r->refused, refusal);
+	}
+}
+
+/*
+ * Where many leases of the namespace are the holder's, to go past all of them is the
+ * quickest way to find his.  If it turns out that they are not, the executor searches
+ * for the rest.
+ */
+static void
+renew_all_of_holder(Renewals *r, text *namespace)
+{
+	LeaseKey	key = {namespace, cstring_to_text("")};
+	LeaseKey   *rest;
+	int			count;
+
+	if (r->batch != NULL)
+	{
+		while (lease_batch_next_of_holder(r->batch, r->holder, &key))
+			renew_next(r, &key);
+		if (lease_batch_is_at_end(r->batch))
+			return;
+	}
+	count = lease_store_keys_of_holder(r->store, namespace, r->holder, &rest);
 	for (int i = 0; i < count; i++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		statuses[i] = lease_election_renew_next(store, batch, &keys[i], holder, &time);
-		lease_stat_answer(keys[i].namespace, statuses[i], LEASE_STAT_LOST);
-		if (statuses[i] == LEASE_RENEWED)
-			renewed++;
-		MemoryContextReset(each);
+		if (lease_text_compare(rest[i].name, key.name) > 0)
+			renew_next(r, &rest[i]);
 	}
-	MemoryContextSwitchTo(old);
-	lease_batch_end(batch);
-	MemoryContextDelete(each);
-	return renewed;
 }
 
 /*
@@ -323,40 +365,43 @@ Datum
 lease_renew_all(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	text	   *holder = lease_arg_holder(fcinfo, 0);
 	text	   *namespace = lease_arg_text(fcinfo, 2, "lease namespace");
-	LeaseStore *store;
-	LeaseStatus *statuses;
-	LeaseKey   *keys = NULL;
+	bool		by_name = !PG_ARGISNULL(1);
+	Renewals	r = {.holder = lease_arg_holder(fcinfo, 0)};
+	LeaseKey   *keys;
 	int			count = 0;
-	int64		renewed;
+	ListCell   *lc;
 
 	lease_validate_namespace(namespace);
-	if (!PG_ARGISNULL(1))
+	if (by_name)
 		count = lease_arg_names(fcinfo, 1, namespace, &keys);
 	lease_require_writable("lease_renew_all()");
 	InitMaterializedSRF(fcinfo, 0);
 
-	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
-	if (PG_ARGISNULL(1))
-	{
-		if (store == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("could not find the leases of the holder because the table is locked"),
-					 errhint("Try again, or pass the names.")));
-		count = lease_store_keys_of_holder(store, namespace, holder, &keys);
-	}
+	r.store = lease_store_open(fcinfo->flinfo->fn_oid, true);
+	if (r.store == NULL && !by_name)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not find the leases of the holder because the table is locked"),
+				 errhint("Try again, or pass the names.")));
 
-	statuses = palloc(Max(count, 1) * sizeof(LeaseStatus));
-	renewed = renew_keys(store, holder, count, keys, statuses);
-	lease_store_close(store);
-
-	lease_result_put_count(rsinfo, LEASE_RENEWED, renewed, NULL);
+	r.each = AllocSetContextCreate(CurrentMemoryContext, "lease_renew_all", ALLOCSET_SMALL_SIZES);
+	r.time = lease_clock_read();
+	r.batch = by_name && count <= 1 ? NULL : lease_batch_begin(r.store);
 	for (int i = 0; i < count; i++)
+		renew_next(&r, &keys[i]);
+	if (!by_name)
+		renew_all_of_holder(&r, namespace);
+	lease_batch_end(r.batch);
+	MemoryContextDelete(r.each);
+	lease_store_close(r.store);
+
+	lease_result_put_count(rsinfo, LEASE_RENEWED, r.renewed, NULL);
+	foreach(lc, r.refused)
 	{
-		if (statuses[i] != LEASE_RENEWED)
-			lease_result_put_count(rsinfo, statuses[i], 1, keys[i].name);
+		Refusal    *refusal = lfirst(lc);
+
+		lease_result_put_count(rsinfo, refusal->status, 1, refusal->name);
 	}
 	return (Datum) 0;
 }

@@ -92,6 +92,18 @@ check_mine(const LeaseRow *row, const text *holder, int64 token,
 }
 
 /*
+ * Looks without a lock what check_mine() says.
+ */
+static LeaseStatus
+look_for_mine(LeaseStore *store, const LeaseKey *key, const text *holder, int64 token,
+			  bool must_be_valid, LeaseRow *row, LeaseTime *time)
+{
+	if (!lease_election_read(store, key, row, time))
+		return LEASE_MISSING;
+	return check_mine(row, holder, token, must_be_valid, time);
+}
+
+/*
  * Looks, locks, and looks again.  LEASE_RENEWED if the row is locked and
  * check_mine() said yes at this time; else the reason why not.
  */
@@ -103,11 +115,8 @@ lock_mine(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 	for (int i = 0; store != NULL && i < MAX_TRIES; i++)
 	{
 		LeaseLockResult result;
-		LeaseStatus status;
+		LeaseStatus status = look_for_mine(store, key, holder, token, must_be_valid, row, time);
 
-		if (!lease_election_read(store, key, row, time))
-			return LEASE_MISSING;
-		status = check_mine(row, holder, token, must_be_valid, time);
 		if (status != LEASE_RENEWED)
 			return status;
 
@@ -264,6 +273,55 @@ lease_election_look(LeaseStore *store, const LeaseKey *key, text *holder,
 }
 
 /*
+ * Can the renewal of a lease that is not locked be written?  Only if nothing else is to
+ * be written, and so much time is left that it will not run out meanwhile.
+ */
+static bool
+may_skip_lock(const LeaseRow *row, const LeaseTime *time)
+{
+	return !lease_ttl_is_ahead(row, time) &&
+		lease_ttl_expires_at(row, time) > time->now + USECS_PER_SEC;
+}
+
+/*
+ * The lease must not have run out until the row was ours: to tell that to others,
+ * nobody needs to change it.  By now it is too late for an answer.  Returns the time.
+ */
+static LeaseTime
+check_did_not_expire(const LeaseRow *before)
+{
+	LeaseTime	time = lease_clock_read();
+
+	if (!lease_ttl_is_valid(before, &time))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("lease expired while it was renewed"),
+				 errhint("Try again.")));
+	return time;
+}
+
+/*
+ * Extends the holding in a row that was read and not locked, which saves a WAL record:
+ * if nobody has touched the row until it is written, it is as if it had been locked.
+ * False if somebody may have, or more is to be written; nothing is done then.
+ */
+static bool
+extend_unlocked(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTime *time)
+{
+	LeaseRow	before = *row;
+	LeaseRow	renewed = *row;
+
+	if (!lease_store_may_skip_lock(store) || !may_skip_lock(row, time))
+		return false;
+	set_renewed(&renewed, time);
+	if (!lease_store_renew_unlocked(store, key, &before, &renewed))
+		return false;
+	(void) check_did_not_expire(&before);
+	*row = renewed;
+	return true;
+}
+
+/*
  * Acquires the lease, or renews it if holder has it already.  Whatever comes
  * out, row and time are what the decision was made on; row is not set with
  * LEASE_BUSY.
@@ -285,6 +343,9 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 
 		if (wanted == LEASE_HELD || wanted == LEASE_RESERVED)
 			return wanted;
+		if (wanted == LEASE_RENEWED && row->lease_duration_seconds == terms->duration_seconds &&
+			extend_unlocked(store, key, row, time))
+			return LEASE_RENEWED;
 		if (wanted == LEASE_MISSING)
 		{
 			*time = lease_clock_read();
@@ -314,63 +375,6 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 		return status;
 	}
 	return LEASE_BUSY;
-}
-
-/*
- * Can the renewal of a lease that is not locked be written?  Only if nothing else is to
- * be written, and so much time is left that it will not run out meanwhile.
- */
-static bool
-may_skip_lock(const LeaseRow *row, const LeaseTime *time)
-{
-	return !lease_ttl_is_ahead(row, time) &&
-		lease_ttl_expires_at(row, time) - USECS_PER_SEC > time->now;
-}
-
-/*
- * The lease must not have run out until the row was ours: to tell that to others,
- * nobody needs to change it.  By now it is too late for an answer.  Returns the time.
- */
-static LeaseTime
-check_did_not_expire(const LeaseRow *before)
-{
-	LeaseTime	time = lease_clock_read();
-
-	if (!lease_ttl_is_valid(before, &time))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("lease expired while it was renewed"),
-				 errhint("Try again.")));
-	return time;
-}
-
-/*
- * Looks, and writes what was decided then without locking the row, which saves a
- * WAL record: if nobody has touched the row until it is written, it is as if it
- * had been locked.  LEASE_BUSY if somebody may have, or more is to be written;
- * nothing is done then, and row means nothing.
- */
-static LeaseStatus
-renew_unlocked(LeaseStore *store, const LeaseKey *key, const text *holder,
-			   int64 token, LeaseRow *row, LeaseTime *time)
-{
-	LeaseStatus status;
-	LeaseRow	before;
-
-	if (!lease_election_read(store, key, row, time))
-		return LEASE_MISSING;
-	status = check_mine(row, holder, token, true, time);
-	if (status != LEASE_RENEWED)
-		return status;
-	if (!may_skip_lock(row, time))
-		return LEASE_BUSY;
-
-	before = *row;
-	set_renewed(row, time);
-	if (!lease_store_renew_unlocked(store, key, &before, row))
-		return LEASE_BUSY;
-	(void) check_did_not_expire(&before);
-	return LEASE_RENEWED;
 }
 
 /*
@@ -413,15 +417,17 @@ lease_election_renew(LeaseStore *store, const LeaseKey *key, text *holder,
 					 int64 token, LeaseRow *row, LeaseTime *time)
 {
 	LeaseClaim	claim = {holder, token, LEASE_NO_DURATION, false};
-	LeaseStatus status = LEASE_BUSY;
+	LeaseStatus status;
 	bool		owned;
 
 	if (lease_store_renew_in_memory(store, key, &claim, row, time, &owned))
 		return LEASE_RENEWED;
 	if (store != NULL && lease_store_may_skip_lock(store))
-		status = renew_unlocked(store, key, holder, token, row, time);
-	if (status != LEASE_BUSY)
-		return status;
+	{
+		status = look_for_mine(store, key, holder, token, true, row, time);
+		if (status != LEASE_RENEWED || extend_unlocked(store, key, row, time))
+			return status;
+	}
 
 	status = lock_mine(store, key, LockTupleNoKeyExclusive, holder, token, true, row, time);
 	if (status == LEASE_RENEWED)
@@ -596,11 +602,8 @@ lease_election_guard(LeaseStore *store, const LeaseKey *key, int64 token,
 	{
 		LeaseTime	time;
 		LeaseLockResult result;
-		LeaseStatus status;
+		LeaseStatus status = look_for_mine(store, key, NULL, token, true, row, &time);
 
-		if (!lease_election_read(store, key, row, &time))
-			return LEASE_MISSING;
-		status = check_mine(row, NULL, token, true, &time);
 		if (status != LEASE_RENEWED)
 			return status;
 
@@ -614,9 +617,7 @@ lease_election_guard(LeaseStore *store, const LeaseKey *key, int64 token,
 		 * The token stays from here on.  Whether the lease is still valid
 		 * says its newest version, which may be a later one than was locked.
 		 */
-		if (!lease_election_read(store, key, row, &time))
-			return LEASE_MISSING;
-		return check_mine(row, NULL, token, true, &time);
+		return look_for_mine(store, key, NULL, token, true, row, &time);
 	}
 	return LEASE_BUSY;
 }
@@ -757,6 +758,9 @@ lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
 			return wanted;
 
 		missing = missing_metadata(store, key, beat, wanted == LEASE_MISSING);
+		if (wanted == LEASE_RENEWED && missing.labels == NULL && missing.owner_references == NULL &&
+			extend_unlocked(store, key, row, time))
+			return LEASE_RENEWED;
 		if (wanted == LEASE_MISSING)
 		{
 			*time = lease_clock_read();

@@ -24,6 +24,7 @@
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -34,6 +35,14 @@
 /* So many rows that are not wanted are passed by before looking further on anew. */
 #define MAX_PASSED 4
 
+/*
+ * To find a holder's leases, at least so many are passed by, and for each that is his
+ * so many more: to search the table for him costs about half as much a row, but his
+ * own have to be found once more then.
+ */
+#define PASS_FIRST 256
+#define PASS_FOR_EACH 4
+
 struct LeaseBatch
 {
 	LeaseStore *store;
@@ -43,6 +52,7 @@ struct LeaseBatch
 	IndexScanDesc scan;
 	bool		started;
 	bool		at_end;
+	int64		may_pass;		/* so many rows that are not the holder's */
 	TupleTableSlot *read;
 	TupleTableSlot *renewed;
 	int			last_column;	/* of those in a LeaseRow */
@@ -62,6 +72,7 @@ lease_batch_begin(LeaseStore *store)
 	batch = palloc0(sizeof(LeaseBatch));
 	batch->store = store;
 	batch->context = CurrentMemoryContext;
+	batch->may_pass = PASS_FIRST;
 	batch->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	batch->index = index_open(store->table->pkey, NoLock);
 	batch->scan = index_beginscan(store->rel, batch->index, batch->snapshot, NULL, 2, 0);
@@ -153,6 +164,55 @@ find(LeaseBatch *batch, const LeaseKey *key)
 		order = compare_to(batch, key);
 	}
 	return order == 0;
+}
+
+static bool
+is_of(LeaseBatch *batch, const text *holder)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(batch->read, batch->store->table->attnum[COL_HOLDER_IDENTITY], &isnull);
+
+	return !isnull && lease_text_equal(DatumGetTextPP(value), holder);
+}
+
+/*
+ * Goes to the next lease of this holder in the namespace; to the first one if the key
+ * has an empty name.  Sets the key, which is valid until the next call.  False if there
+ * is none, or it seems not worth while to go on; the key is the last one passed by then,
+ * and remains valid.
+ */
+bool
+lease_batch_next_of_holder(LeaseBatch *batch, const text *holder, LeaseKey *key)
+{
+	bool		found = false;
+	bool		isnull;
+
+	if (batch->started)
+		next(batch);
+	else
+		go_to(batch, key);
+	while (!batch->at_end && !(found = is_of(batch, holder)) && --batch->may_pass > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		next(batch);
+	}
+	if (batch->at_end)
+		return false;
+	key->name = DatumGetTextPP(slot_getattr(batch->read, batch->store->table->attnum[COL_NAME], &isnull));
+	if (found)
+		batch->may_pass += PASS_FOR_EACH;
+	else
+		key->name = lease_text_copy(key->name);
+	return found;
+}
+
+/*
+ * Has all of the namespace been passed by?
+ */
+bool
+lease_batch_is_at_end(LeaseBatch *batch)
+{
+	return batch->at_end;
 }
 
 /*

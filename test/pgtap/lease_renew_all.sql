@@ -1,6 +1,6 @@
 -- lease_renew_all(): many leases in one statement; a row for each that was not renewed.
 BEGIN;
-SELECT plan(25);
+SELECT plan(27);
 
 SELECT is(pg_get_function_arguments('lease_renew_all'::regproc),
 	'holder text, names text[] DEFAULT NULL::text[], namespace text DEFAULT ''default''::text', 'arguments and defaults are those of the reference');
@@ -73,6 +73,18 @@ SELECT set_eq($$SELECT name FROM lease WHERE namespace = 'many' AND renew_time >
 	$$SELECT name FROM wanted JOIN lease USING (name) WHERE namespace = 'many'$$, 'these were renewed, and no others');
 SELECT results_eq($$SELECT sum(leases)::bigint FROM (SELECT (lease_renew_all('me', NULL, 'many')).* UNION ALL SELECT (lease_renew_all('me', ARRAY(SELECT name FROM wanted), 'many')).*) r
 	WHERE status = 'renewed'$$, $$SELECT 5000 + count(*) - 7 FROM wanted$$, 'renewed again in the same statement');
+
+-- a holder of few among many: the first of them are found on the way past all, the rest by a search
+CREATE TEMP TABLE few AS
+SELECT name COLLATE "default" AS name, nth % 2500 = 50 AS expired
+FROM (SELECT name, row_number() OVER (ORDER BY name) AS nth FROM lease WHERE namespace = 'many') l WHERE nth % 100 = 50;
+UPDATE lease l SET holder_identity = coalesce((SELECT 'few' FROM few f WHERE f.name = l.name), 'me'),
+	renew_time = clock_timestamp() - CASE WHEN name IN (SELECT name FROM few WHERE expired) THEN interval '61 s' ELSE interval '30 s' END
+WHERE namespace = 'many';
+SELECT results_eq($$SELECT * FROM lease_renew_all('few', namespace => 'many')$$,
+	$$SELECT 'renewed', 48::bigint, NULL UNION ALL SELECT 'expired', 1, name FROM few WHERE expired$$, 'of many leases, the few of a holder');
+SELECT set_eq($$SELECT name FROM lease WHERE namespace = 'many' AND renew_time > clock_timestamp() - interval '20 s'$$,
+	$$SELECT name FROM lease WHERE namespace = 'many' AND holder_identity = 'few' AND name NOT IN (SELECT name FROM few WHERE expired)$$, 'these were renewed, and no others');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -221,6 +221,39 @@ foreach my $database (grep { $_ ne 'nothing' } sort keys %obstacles)
 	is($said[$_], $directly[$_], "with $database on the table, step $_") foreach 0 .. $#play;
 }
 
+# A renewal of a row that nobody is in the way of does not lock it first: one WAL record
+# less.  Where something is on the table, or more has to be written, it does.
+SKIP:
+{
+	skip 'a server with assertions', 26 if $node->safe_psql('postgres', 'SHOW debug_assertions') eq 'on';
+
+	my %renewal = (
+		'lease_renew()' => q{SELECT renewed FROM lease_renew('one', 'me')},
+		'lease_renew_all(), by names' => q{SELECT leases FROM lease_renew_all('me', '{one,two}') WHERE status = 'renewed'},
+		'lease_renew_all(), by holder' => q{SELECT leases FROM lease_renew_all('me') WHERE status = 'renewed'},
+		'lease_acquire() by the holder' => q{SELECT status FROM lease_acquire('one', 'me', '1 h')},
+		'lease_node_heartbeat()' => q{SELECT renewed FROM lease_node_heartbeat('node')},
+		'lease_node_heartbeats()' => q{SELECT leases FROM lease_node_heartbeats('{node}') WHERE status = 'renewed'});
+	my $setup = q{SELECT lease_acquire(name, 'me', '1 h') FROM unnest('{one,two}'::text[]) name; SELECT lease_node_heartbeat('node')};
+	my $locks = sub {
+		my ($database, $sql) = @_;
+		my $lsn = $node->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+
+		like($node->safe_psql($database, $sql), qr/^(t|1|2|renewed)$/, "$sql, $database");
+		return $node->safe_psql('postgres', qq{SELECT count(*) FROM pg_get_wal_records_info('$lsn', pg_current_wal_flush_lsn())
+			WHERE resource_manager = 'Heap' AND record_type LIKE 'LOCK%'});
+	};
+
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_walinspect');
+	$node->safe_psql($_, "TRUNCATE lease; $setup") foreach qw(nothing trigger);
+	foreach my $what (sort keys %renewal)
+	{
+		is($locks->('nothing', $renewal{$what}), '0', "$what locks nothing");
+		cmp_ok($locks->('trigger', $renewal{$what}), '>', 0, "and where there is a trigger it does");
+	}
+	is($locks->('nothing', q{SELECT status FROM lease_acquire('one', 'me', '2 h')}), '1', 'a new duration is written on a locked row');
+}
+
 # What is put on the table counts from the next renewal on, in a session that has renewed
 # before; and no longer when it is gone.
 {
