@@ -113,7 +113,7 @@ INSERT INTO calls (call, answer) VALUES
 	('SELECT l.status FROM public.lease_acquire(''l'', ''me'') l', 'reserved'),
 	('SELECT l.status FROM public.lease_acquire(''l'', ''you'', hold_at_least => ''1 ms'', lock_delay => ''1 s'', session => true) l', 'acquired'),
 	('SELECT l.status FROM public.lease_release(''l'', ''you'') l', 'released'),
-	('CALL public.lease_await(''l'', ''us'', wait => ''1 ms'')', 'done'),
+	('CALL public.lease_await(''l'', ''us'', wait => ''10 s'')', 'done'),
 	('INSERT INTO public.lease (name, labels, annotations, finalizers) VALUES (''by-hand'', ''{"a": "b"}'', ''{"a": "b"}'', ''{a}'')', 'done'),
 	('UPDATE public.lease SET labels = ''{}'' WHERE name OPERATOR(pg_catalog.=) ''by-hand''', 'done'),
 	('UPDATE public.lease SET labels = ''{"": ""}'' WHERE name OPERATOR(pg_catalog.=) ''by-hand''', '23514 new row for relation "lease" violates check constraint "lease_labels_check"'),
