@@ -79,7 +79,6 @@ sub fill
 		SELECT FROM lease_node_register('node-1', labels => '{"a": "b"}'), lease_node_heartbeat('node-1', '1 h');
 		UPDATE lease_gc_policy SET enabled = false WHERE name = 'apiserver-identity';
 		INSERT INTO lease_gc_policy (name, namespace, selector) VALUES ('mine', 'jobs', 'a=b');
-		ALTER TABLE lease OWNER TO CURRENT_USER;
 	});
 	grant_all($database, $database);
 	return;
