@@ -61,7 +61,8 @@ my $rows = q{
 	SELECT FROM lease_apiserver_heartbeat('host', 'b2a3f1de-0a53-4d3e-9d28-06a2e9d3a0c1');
 	UPDATE lease_gc_policy SET expired_for = '1 day', enabled = false WHERE name = 'apiserver-identity';
 	INSERT INTO lease_gc_policy VALUES ('jobs', 'jobs', 'app in (nightly, weekly)', '7 days', 100, true);
-	-- the greatest token is that of a lease of which nothing is left
+	-- the greatest tokens are those of a lease of which nothing is left
+	SELECT lease_acquire('gone', 'a', '1 h'), lease_release('gone', 'a') FROM generate_series(1, 100);
 	SELECT FROM lease_acquire('gone', 'a', '1 h');
 };
 my $forget = q{DELETE FROM lease WHERE name = 'gone'; DELETE FROM lease_history WHERE name = 'gone'};
@@ -164,13 +165,13 @@ sub is_restored
 	  if $options{rights};
 	$options{before_clients}->() if $options{before_clients};
 
-	is($node->safe_psql($database, q{SELECT status, fencing_token FROM lease_renew('held', 'a')}),
-		join('|', 'renewed', $node->safe_psql($database, q{SELECT fencing_token FROM lease WHERE name = 'held'})), "$what: the holder renews, under its token");
-	is($node->safe_psql($database, q{SELECT status FROM lease_acquire('given', 'c'); SELECT status FROM lease_acquire('given', 'b')}), "reserved\nacquired", "$what: what was reserved still is");
 	foreach my $lease (qw(gone released))
 	{
 		cmp_ok($node->safe_psql($database, "SELECT fencing_token FROM lease_acquire('$lease', 'b', '1 h')"), '>', $greatest{$source}, "$what: a greater token than any from there ($lease)");
 	}
+	is($node->safe_psql($database, q{SELECT status, fencing_token FROM lease_renew('held', 'a')}),
+		join('|', 'renewed', $node->safe_psql($database, q{SELECT fencing_token FROM lease WHERE name = 'held'})), "$what: the holder renews, under its token");
+	is($node->safe_psql($database, q{SELECT status FROM lease_acquire('given', 'c'); SELECT status FROM lease_acquire('given', 'b')}), "reserved\nacquired", "$what: what was reserved still is");
 	is($node->safe_psql($database, q{SET lease.apiserver_identity = '1.26'; SELECT status FROM lease_apiserver_heartbeat('host', 'b2a3f1de-0a53-4d3e-9d28-06a2e9d3a0c1')}),
 		'renewed', "$what: an API server goes on");
 	return;
