@@ -7,14 +7,20 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" lease.control
 
 MODULE_big = lease
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/kubectl/*.c)))
-PG_CPPFLAGS = -I$(srcdir)/src -DLEASE_VERSION='"$(EXTVERSION)"'
 SHLIB_LINK = -lyaml
 
-# sql/lease.sql is the current script; upgrade scripts and frozen ones are
-# committed under their own names.
-INSTALL_SQL = sql/lease--$(EXTVERSION).sql
-DATA = $(filter-out $(INSTALL_SQL),$(wildcard sql/lease--*.sql))
+# sql/lease.sql is the current script, and is installed under the name that its
+# version asks for.  Beside it are the frozen scripts of released versions, and the
+# upgrade scripts.
+INSTALL_SQL = lease--$(EXTVERSION).sql
+DATA = $(filter-out sql/$(INSTALL_SQL),$(wildcard sql/lease--*.sql))
 DATA_built = $(INSTALL_SQL)
+
+# The library serves the SQL objects of every version that was released, because it
+# is replaced before ALTER EXTENSION UPDATE.
+RELEASED = $(foreach v,$(patsubst sql/lease--%.sql,%,$(DATA)),$(if $(findstring --,$(v)),,$(v)))
+PG_CPPFLAGS = -I$(srcdir)/src -DLEASE_VERSION='"$(EXTVERSION)"' \
+	-DLEASE_VERSIONS='$(foreach v,$(EXTVERSION) $(RELEASED),"$(v)",)'
 
 # Both suites start servers of their own, so installcheck needs none running.
 ISOLATION = $(basename $(notdir $(wildcard test/isolation/specs/*.spec)))
@@ -68,6 +74,9 @@ $(INSTALL_SQL): sql/lease.sql lease.control
 
 # PGXS does not know which headers an object depends on.
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/kubectl/*.h)
+
+# They have the versions in them.
+src/extension.o src/extension.bc src/worker.o src/worker.bc: lease.control $(DATA)
 
 else
 

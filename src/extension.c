@@ -90,3 +90,19 @@ lease_extension_find(Oid *schema, char **version)
 	table_close(rel, AccessShareLock);
 	return found;
 }
+
+/*
+ * Does this library serve the SQL objects of this version?
+ */
+bool
+lease_extension_is_served(const char *version)
+{
+	static const char *const versions[] = {LEASE_VERSIONS};
+
+	for (int i = 0; i < lengthof(versions); i++)
+	{
+		if (strcmp(version, versions[i]) == 0)
+			return true;
+	}
+	return false;
+}

@@ -533,6 +533,7 @@ extern LeaseMailboxState lease_mailbox_state(int i);
 /* extension.c */
 extern void lease_extension_init(void);
 extern bool lease_extension_find(Oid *schema, char **version);
+extern bool lease_extension_is_served(const char *version);
 
 /* relation.c */
 extern Oid	lease_relation_find(const char *name, Oid schema);

@@ -325,7 +325,7 @@ get_shape(FunctionCallInfo fcinfo, HeapTupleHeader row, TupleDesc tupdesc)
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of table \"%s\" does not exist, or has another type",
 							lease_fields[f].column, LEASE_TABLE),
-					 errhint("Drop and create the extension \"lease\" again.")));
+					 errhint("Undo what was done by hand to the objects of the extension \"lease\".")));
 	}
 	shape->token = SPI_fnumber(tupdesc, "fencing_token");
 	shape->relid = lease_relation_find(LEASE_TABLE, get_func_namespace(fcinfo->flinfo->fn_oid));

@@ -18,7 +18,7 @@ report_missing(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_TABLE),
 			 errmsg("relation \"%s\" does not exist in the schema of the extension", name),
-			 errhint("Drop and create the extension \"lease\" again.")));
+			 errhint("Undo what was done by hand to the objects of the extension \"lease\".")));
 }
 
 Oid

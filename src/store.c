@@ -234,7 +234,7 @@ describe_table(Relation rel)
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of table \"%s\" does not exist",
 							column_names[i], RelationGetRelationName(rel)),
-					 errhint("Drop and create the extension \"lease\" again.")));
+					 errhint("Undo what was done by hand to the objects of the extension \"lease\".")));
 		}
 	}
 	plain_indexes = indexes_are_plain(rel, t.attnum, &t.pkey);

@@ -82,7 +82,7 @@ get_column(Relation rel, HeapTuple tuple, const char *name)
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("column \"%s\" of table \"%s\" does not exist",
 						name, RelationGetRelationName(rel)),
-				 errhint("Drop and create the extension \"lease\" again.")));
+				 errhint("Undo what was done by hand to the objects of the extension \"lease\".")));
 	c.value = heap_getattr(tuple, c.attnum, RelationGetDescr(rel), &c.isnull);
 	return c;
 }

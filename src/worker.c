@@ -62,7 +62,7 @@ bool		lease_worker_enabled = true;
 static bool notify = true;
 static int	gc_interval;
 
-static Oid	schema;				/* of the extension; InvalidOid: of another version */
+static Oid	schema;				/* of the extension; InvalidOid: of a version that is not served */
 static MemoryContext mail_context;	/* events that are being dealt with */
 static MemoryContext gc_context;	/* a pass of the collection */
 static LeaseGcPass *pass = NULL;
@@ -186,7 +186,7 @@ find_extension(void)
 	(void) lease_mailbox_take_change();
 	StartTransactionCommand();
 	found = lease_extension_find(&schema, &version);
-	if (found && strcmp(version, LEASE_VERSION) != 0)
+	if (found && !lease_extension_is_served(version))
 	{
 		schema = InvalidOid;
 		if (strncmp(reported, version, NAMEDATALEN - 1) != 0)
@@ -194,7 +194,7 @@ find_extension(void)
 					(errmsg("lease worker for database \"%s\" is idle", get_database_name(MyDatabaseId)),
 					 errdetail("The library has version %s, the extension has version %s.",
 							   LEASE_VERSION, version),
-					 errhint("Run ALTER EXTENSION lease UPDATE; if that has been done, restart the server.")));
+					 errhint("Restart the server if it has loaded another library than is installed; otherwise run ALTER EXTENSION lease UPDATE.")));
 		strlcpy(reported, version, NAMEDATALEN);
 	}
 	else
