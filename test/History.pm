@@ -86,6 +86,8 @@ sub read_directory
 }
 
 # Gives every call
+#	since		when its client had its last answer before: a connection that was lost
+#				since then is noticed only now
 #	acked		when its client knew that it is committed, if it ever did
 #	begun		since when others may see it, if ever
 #	ended		when its locks were gone at the latest
@@ -95,7 +97,13 @@ sub resolve
 	my @records = @_;
 	my %end = map { ("$_->{client} $_->{txn}" => $_) } grep { $_->{op} eq 'end' } @records;
 	my @calls = grep { $_->{op} !~ /^(end|stall|fault|promoted|cut|row)$/ } @records;
+	my %last;
 
+	foreach my $c (sort { $a->{sent} <=> $b->{sent} } @calls, values %end)
+	{
+		$c->{since} = $last{ $c->{client} } // $c->{sent};
+		$last{ $c->{client} } = $c->{received};
+	}
 	foreach my $c (@calls)
 	{
 		my $end = $c->{txn} ? $end{"$c->{client} $c->{txn}"} : undef;
@@ -180,13 +188,24 @@ sub holdings
 
 		if ($c->{answer} eq 'unknown')
 		{
+			# Perhaps it was extended, and perhaps what it extended was in doubt already.
+			if ($c->{op} =~ /^(acquire|await|renew|renew_all)$/)
+			{
+				foreach my $h (grep { defined } $mine, $pending{$who} ? $pending{$who}{doubt} : undef)
+				{
+					$h->{may_until} = max($h->{may_until}, $c->{received} + max($h->{duration}, $duration));
+				}
+			}
 			next unless $c->{op} =~ /^(acquire|await|release)$/;
 			if ($c->{op} ne 'release')
 			{
+				my $doubt = { client => $c->{client}, begun => $c->{sent},
+					gone => $FOREVER, duration => $duration, may_until => $c->{received} + $duration };
+
 				$pending{$who} //= { call => $c, duration => $duration };
 				$pending{$who}{duration} = min($pending{$who}{duration}, $duration);
-				push @{ $doubtful{ $c->{name} } }, { client => $c->{client}, begun => $c->{sent},
-					gone => $FOREVER, duration => $duration, may_until => $c->{received} + $duration };
+				$pending{$who}{doubt} = $doubt;
+				push @{ $doubtful{ $c->{name} } }, $doubt;
 			}
 			shorten($mine, $c) if $mine;
 			push @{ $mine->{steps} }, $c if $mine;
@@ -517,7 +536,7 @@ sub is_excused
 	my ($faults, $c, $but) = @_;
 
 	return grep { $_->[2]{answer} ne ($but // '') && $c->{answer} =~ $EXCUSE{ $_->[2]{answer} } }
-	  meeting($faults, $c->{sent}, $c->{received});
+	  meeting($faults, $c->{answer} eq 'unknown' ? $c->{since} : $c->{sent}, $c->{received});
 }
 
 # Errors that must not be, and calls that took too long (I6).
@@ -598,6 +617,18 @@ sub count_expiries
 	my @acked = grep { defined $_->{acked} } sort { $a->{token} <=> $b->{token} } @$holdings;
 	pop @acked;
 	return scalar grep { !$_->{released} } @acked;
+}
+
+# What happened to the lease before somebody complained of this call: the lines that say
+# more than that it was held, as many as asked for.
+sub before
+{
+	my ($complaint, $number, @records) = @_;
+	my ($call) = grep { index($complaint, $_->{line}) >= 0 } @records or return;
+	my @lines = map { $_->{line} } sort { $a->{sent} <=> $b->{sent} }
+	  grep { $_->{sent} <= $call->{sent} && ($_->{op} =~ /^(fault|promoted|cut|end)$/ || ($_->{name} eq $call->{name} && $_->{answer} !~ /^(held|read|busy)$/)) } @records;
+
+	return @lines > $number ? @lines[ -$number .. -1 ] : @lines;
 }
 
 # Returns how often what happened, and what is wrong.

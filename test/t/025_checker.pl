@@ -156,6 +156,31 @@ check_spoiled($crash,
 like(complaints_of($crash =~ s/acquired a 1$/acquired a 9/mr =~ s/^a 0 rc re.*\n//mgr),
 	qr/token not greater than before/, 'a grant that is known by its renewal only has a token, too');
 
+# A session is terminated while it renews: that may count, or not.
+my $terminated = <<'END';
+a 0 rc acquire l0 1  100000  101000 acquired a 1
+- 0 -  fault kill-backend 0 890000 910000 ended - -
+a 0 rc renew   l0 0  900000  905000 unknown - -
+b 0 rc acquire l0 1 1850000 1851000 held a -
+END
+
+is(complaints_of($terminated), '', 'nothing wrong with a renewal of which nobody knows');
+check_spoiled($terminated,
+	[ 'the holder named cannot have it', 'it counts for as long as it lasts', 'b 0 rc acquire l0 1 1950000 1951000 held a -' ],
+	[ 'the holder named cannot have it', 'and what was not asked for does not', '', qr/^- 0 -  fault.*\na 0 rc renew.*\n/m ]);
+is(complaints_of($terminated =~ s/^a 0 rc acquire.*acquired a 1$/a 0 rc acquire l0 1 100000 895000 unknown - -/mr), '', 'nor with one of an acquisition of which nobody knows');
+
+# Who has nothing to say to the server for a while hears only then that it was away.
+my $idle = <<'END';
+a 1 rc lock l0 0  100000  101000 locked - -
+- 0 -  fault kill 0 200000 300000 down - -
+a 1 rc end  -  0 5000000 5000060 unknown - -
+END
+
+is(complaints_of($idle), '', 'nothing wrong with a connection that is found lost later');
+check_spoiled($idle,
+	[ 'unexpected answer', 'it was lost after the server was back', 'a 1 rc lock l0 0 4000000 4001000 locked - -' ]);
+
 # A promotion loses that a released, and b acquired, and wrote: a, who never sent
 # that it released, is confirmed; b still believes.  Then the quiet period, and c.
 my $lossy = <<'END';

@@ -510,11 +510,12 @@ let_them_work(0.5, 1);
 $run->stop;
 ok($run->finish($primary), "$clients clients ran for $seconds s with seed $seed");
 
-my ($count, @complaints) = History::check(History::read_directory($run->{directory}));
+my @records = History::read_directory($run->{directory});
+my ($count, @complaints) = History::check(@records);
 note(join ', ', map { "$count->{$_} $_" } sort keys %$count);
 note('faults: ' . join ', ', map { "$done{$_} $_" } @kinds);
 is(scalar @complaints, 0, "the history of seed $seed is that of a correct lease")
-  or diag(join "\n", few_of_each(@complaints));
+  or diag(join "\n", few_of_each(@complaints), 'before the first of them:', History::before($complaints[0], 60, @records));
 
 # And it was a history worth looking at.
 cmp_ok($count->{$_}, '>', $seconds / 5, "enough happened: $_") foreach qw(grant renewed held released written);
