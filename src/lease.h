@@ -24,6 +24,8 @@
  *		store_heap.c	... directly, where nothing is bypassed by it
  *		store_sql.c		... through the executor, always right
  *		store_object.c	... whole objects, through the executor
+ *		store_side.c	the tables besides, through the executor
+ *		statement.c		statements whose plans are kept
  *		trigger.c		what the table's triggers do with each row
  *		event.c			events, as in a watch
  *		mailbox.c		shared memory between transactions and workers
