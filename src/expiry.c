@@ -194,7 +194,7 @@ check(LeaseStore *store, const Expiry *expiry)
 	switch (lease_election_expire(store, &expiry->key, &row, &expires_at))
 	{
 		case LEASE_EXPIRED:
-			lease_wait_wake_at_end(&expiry->key, NULL);
+			lease_queue_wake_at_end(&expiry->key, NULL);
 			return lease_event_make(LEASE_EVENT_EXPIRED, &expiry->key, &row);
 		case LEASE_RENEWED:
 			lease_expiry_add(&expiry->key, expires_at);

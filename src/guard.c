@@ -261,7 +261,7 @@ lease_guard(PG_FUNCTION_ARGS)
 				 errhint("Stop what the lease protects, and acquire it again.")));
 
 	remember_guarded(token);
-	lease_wait_wake_at_end(&key, NULL);
+	lease_queue_wake_at_end(&key, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -337,7 +337,7 @@ lease_guard_trigger(PG_FUNCTION_ARGS)
 				 errhint("Call lease_guard() before, or set lease.fencing_tokens to the token that lease_acquire() returned."),
 				 errtable(trigger->tg_relation)));
 
-	lease_wait_wake_at_end(&key, NULL);
+	lease_queue_wake_at_end(&key, NULL);
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
 						   trigger->tg_newtuple : trigger->tg_trigtuple);
 }

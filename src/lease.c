@@ -26,7 +26,7 @@ request_shmem(void)
 {
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
-	lease_wait_request_shmem();
+	lease_queue_request_shmem();
 	lease_stat_request_shmem();
 	lease_mailbox_request_shmem();
 	lease_launcher_request_shmem();
@@ -42,7 +42,7 @@ startup_shmem(void)
 		previous_shmem_startup_hook();
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	lease_wait_startup_shmem();
+	lease_queue_startup_shmem();
 	lease_stat_startup_shmem();
 	lease_mailbox_startup_shmem();
 	lease_incarnation_startup_shmem();

@@ -27,6 +27,7 @@
  *		store_side.c	the tables besides, through the executor
  *		statement.c		statements whose plans are kept
  *		trigger.c		what the table's triggers do with each row
+ *		wait_queue.c	who waits for a lease, and is woken
  *		event.c			events, as in a watch
  *		mailbox.c		shared memory between transactions and workers
  *		extension.c		the extension in the catalog
@@ -74,11 +75,15 @@
 #define LEASE_HISTORY "lease_history"
 #define LEASE_NODE "lease_node"
 #define LEASE_GC_POLICY "lease_gc_policy"
+#define LEASE_TRIGGER_BEFORE "lease_on_write"
+#define LEASE_TRIGGER_AFTER "lease_after_write"
 
 /* Where the leases of nodes are. */
 #define LEASE_NODE_NAMESPACE "kube-node-lease"
-#define LEASE_TRIGGER_BEFORE "lease_on_write"
-#define LEASE_TRIGGER_AFTER "lease_after_write"
+
+/* How long names can be, in bytes, as Kubernetes has it */
+#define LEASE_MAX_SUBDOMAIN 253	/* DNS1123SubdomainMaxLength: a lease's name */
+#define LEASE_MAX_LABEL 63		/* DNS1123LabelMaxLength: a namespace; label values */
 
 /* No: the caller does not hold the lease, or not under this token. */
 #define ERRCODE_LEASE_NOT_HELD MAKE_SQLSTATE('L', 'S', '0', '0', '1')
@@ -352,6 +357,7 @@ typedef enum LeaseCounter
 
 typedef struct LeaseStore LeaseStore;
 typedef struct LeaseBatch LeaseBatch;
+typedef struct LeasePlace LeasePlace;
 
 /* election.c */
 extern bool lease_election_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
@@ -614,13 +620,21 @@ extern void lease_apiserver_init(void);
 extern void lease_session_bind(Oid funcid, const LeaseKey *key, const LeaseRow *row);
 
 /* wait.c */
-extern void lease_wait_request_shmem(void);
-extern void lease_wait_startup_shmem(void);
 extern LeaseStatus lease_wait_acquire(Oid funcid, const LeaseKey *key,
 									  const LeaseTerms *terms, int64 wait,
 									  bool atomic, LeaseRow *row, LeaseTime *time);
-extern void lease_wait_wake_at_end(const LeaseKey *key, const text *reserved_for);
-extern int64 lease_wait_count(Oid database, const char *namespace);
+
+/* wait_queue.c */
+#define LEASE_ACQUIRE_WAIT_EVENT "LeaseAcquire"
+extern void lease_queue_request_shmem(void);
+extern void lease_queue_startup_shmem(void);
+extern bool lease_queue_exists(void);
+extern LeasePlace *lease_queue_enter(const LeaseKey *key, const text *holder);
+extern void lease_queue_enter_again(void);
+extern bool lease_queue_is_first(void);
+extern void lease_queue_leave(LeasePlace *outer, bool wake_next);
+extern void lease_queue_wake_at_end(const LeaseKey *key, const text *reserved_for);
+extern int64 lease_queue_count(Oid database, const char *namespace);
 
 /* clock.c */
 extern void lease_clock_init(void);

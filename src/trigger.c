@@ -475,7 +475,7 @@ static void
 after_insert(const LeaseKey *key, const LeaseRow *new)
 {
 	lease_event_note(LEASE_EVENT_ADDED, key, new);
-	lease_wait_wake_at_end(key, new->reserved_for);
+	lease_queue_wake_at_end(key, new->reserved_for);
 }
 
 static void
@@ -498,7 +498,7 @@ after_update(Relation rel, HeapTuple old_tuple, const LeaseKey *key,
 	lease_event_note(LEASE_EVENT_MODIFIED, key, new);
 
 	/* What is edited may have freed the lease without changing its holder. */
-	lease_wait_wake_at_end(key, new->reserved_for);
+	lease_queue_wake_at_end(key, new->reserved_for);
 }
 
 static void
@@ -510,7 +510,7 @@ after_delete(Relation rel, HeapTuple old_tuple, const LeaseKey *key, LeaseRow *o
 	old->resource_version = lease_ttl_next_resource_version(old->resource_version,
 															lease_clock_now());
 	lease_event_note(LEASE_EVENT_DELETED, key, old);
-	lease_wait_wake_at_end(key, old->reserved_for);
+	lease_queue_wake_at_end(key, old->reserved_for);
 }
 
 /*
