@@ -28,7 +28,6 @@
 #include "utils/timestamp.h"
 
 #include "lease.h"
-#include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_clock);
 PG_FUNCTION_INFO_V1(lease_clock_steps);

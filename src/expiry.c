@@ -15,7 +15,6 @@
 
 #include "lib/pairingheap.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "lease.h"
 

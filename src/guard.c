@@ -23,7 +23,6 @@
 #include "utils/timestamp.h"
 
 #include "lease.h"
-#include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_guard);
 PG_FUNCTION_INFO_V1(lease_guard_trigger);

@@ -8,7 +8,6 @@
 #include "nodes/pg_list.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 
 #include "lease.h"
 

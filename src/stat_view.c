@@ -17,7 +17,6 @@
 #include "utils/timestamp.h"
 
 #include "stat.h"
-#include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_stat_namespaces);
 PG_FUNCTION_INFO_V1(lease_stat_databases);

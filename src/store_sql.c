@@ -18,7 +18,6 @@
 
 #include "store.h"
 #include "statement.h"
-#include "compat.h"
 
 /* in the order of LeaseColumn */
 #define ROW_COLUMNS "holder_identity, lease_duration_seconds, acquire_time, renew_time," \
