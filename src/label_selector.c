@@ -5,7 +5,6 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 
 #include "object.h"
 
@@ -149,22 +148,10 @@ struct LeaseSelector
 };
 
 static char *
-join(List *texts, const char *separator)
-{
-	StringInfoData s;
-	ListCell   *lc;
-
-	initStringInfo(&s);
-	foreach(lc, texts)
-		appendStringInfo(&s, "%s%s", lc == list_head(texts) ? "" : separator, (char *) lfirst(lc));
-	return s.data;
-}
-
-static char *
 invalid_value(const char *path, const char *value, List *messages)
 {
 	return psprintf("%s: Invalid value: %s: %s", path, lease_go_quote(value, strlen(value)),
-					join(messages, "; "));
+					lease_join(messages, "; "));
 }
 
 static bool
@@ -218,7 +205,7 @@ check_values(Lexer *lexer, Requirement *r)
 			faults = lappend(faults, invalid_value(psprintf("values[%d][%s]", i, r->key), value, messages));
 	}
 	if (faults != NIL && lexer->error == NULL)
-		lexer->error = list_length(faults) == 1 ? linitial(faults) : psprintf("[%s]", join(faults, ", "));
+		lexer->error = list_length(faults) == 1 ? linitial(faults) : psprintf("[%s]", lease_join(faults, ", "));
 }
 
 /* identifier or nothing, separated by commas, up to the parenthesis */

@@ -12,7 +12,6 @@
 #include "utils/guc.h"
 
 #include "lease.h"
-#include "compat.h"
 
 PG_MODULE_MAGIC;
 
@@ -58,7 +57,7 @@ _PG_init(void)
 	lease_memory_init();
 	lease_guard_init();
 	lease_gc_init();
-	lease_node_init();
+	lease_node_status_init();
 	lease_apiserver_init();
 	lease_worker_init();
 	lease_stat_init();

@@ -11,15 +11,17 @@
  *		api.c			SQL functions that acquire, renew, release, ask
  *		guard.c			SQL functions that tie a transaction to a token
  *		gc.c			SQL function that deletes what has expired
+ *		apply.c			SQL function that takes Kubernetes' JSON
  *		node_object.c	registered nodes
- *		node.c			nodes and their heartbeats
+ *		node.c			heartbeats of nodes
+ *		node_status.c	which nodes are ready
  *		apiserver.c		API servers and theirs
  *		stat_view.c		numbers, for people
  *		blockers.c		who has the row of a lease locked
  *		session.c		leases that end with the session
  *		wait.c			waiting for a lease
  *		election.c		who gets the lease: client-go's rules
- *		apply.c			Kubernetes' requests on whole objects
+ *		object_request.c	Kubernetes' requests on whole objects
  *		store.c			the table: finds it and chooses the way to its rows
  *		store_heap.c	... directly, where nothing is bypassed by it
  *		store_sql.c		... through the executor, always right
@@ -49,6 +51,8 @@
  *		api_validation.c	the API server's messages about an object
  *		validate.c		Kubernetes' rules for names, labels and so on
  *		label_selector.c	Kubernetes' label selectors
+ *		go_text.c		texts as Go makes them
+ *		go_time.c		times in Kubernetes' JSON
  *		kubernetes.c	words of Kubernetes
  */
 #ifndef LEASE_H
@@ -81,9 +85,13 @@
 /* Where the leases of nodes are. */
 #define LEASE_NODE_NAMESPACE "kube-node-lease"
 
-/* How long names can be, in bytes, as Kubernetes has it */
+/* How long texts can be, in bytes, as Kubernetes has it */
 #define LEASE_MAX_SUBDOMAIN 253	/* DNS1123SubdomainMaxLength: a lease's name */
 #define LEASE_MAX_LABEL 63		/* DNS1123LabelMaxLength: a namespace; label values */
+#define LEASE_MAX_ANNOTATIONS (256 * 1024)	/* TotalAnnotationSizeLimitB, of all together */
+
+/* The one that there is for coordinated leader election */
+#define LEASE_STRATEGY "OldestEmulationVersion"
 
 /* No: the caller does not hold the lease, or not under this token. */
 #define ERRCODE_LEASE_NOT_HELD MAKE_SQLSTATE('L', 'S', '0', '0', '1')
@@ -394,7 +402,8 @@ extern LeaseStatus lease_election_delete_of_owner(LeaseStore *store, const Lease
 extern LeaseStatus lease_election_guard(LeaseStore *store, const LeaseKey *key,
 										int64 token, LeaseRow *row);
 
-/* apply.c */
+/* object_request.c */
+extern LeaseApiReply *lease_api_apply(LeaseStore *store, JsonbContainer *json, text *namespace);
 extern LeaseApiReply *lease_api_get(Oid funcid, const LeaseKey *key);
 extern LeaseApiReply *lease_api_create(Oid funcid, Jsonb *object, text *namespace);
 extern LeaseApiReply *lease_api_replace(Oid funcid, Jsonb *object, text *namespace,
@@ -607,11 +616,13 @@ extern int64 lease_gc_batch(LeaseGcPass *pass, LeaseStore *store, bool *more);
 extern int64 lease_gc_trim_history(Oid relid, bool *more);
 
 /* node.c */
-extern void lease_node_init(void);
 extern bool lease_node_probe(Relation rel, Oid index, text *name, Snapshot snapshot,
 							 pg_uuid_t *uid);
 extern Relation lease_node_open(Oid funcid, LOCKMODE lockmode, Oid *index);
 extern Jsonb *lease_node_owner_references(text *name, pg_uuid_t *uid);
+
+/* node_status.c */
+extern void lease_node_status_init(void);
 
 /* apiserver.c */
 extern void lease_apiserver_init(void);
@@ -657,7 +668,9 @@ extern void lease_guard_init(void);
 /* kubernetes.c */
 extern char *lease_age_text(TimestampTz since, TimestampTz at);
 
-/* object_decode.c */
+/* go_time.c */
+extern TimestampTz lease_whole_seconds(TimestampTz time);
+extern char *lease_time_text(TimestampTz time, bool micro);
 extern char *lease_parse_time(const char *s, bool micro, TimestampTz *time);
 
 /* label_selector.c */

@@ -17,7 +17,6 @@
 #include "utils/timestamp.h"
 
 #include "store.h"
-#include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_node_apply);
 PG_FUNCTION_INFO_V1(lease_node_register);
@@ -97,7 +96,7 @@ creation_time(const char *text)
 
 	if (lease_parse_time(text, false, &time) != NULL)
 		invalid_node("metadata.creationTimestamp is not a time as RFC 3339 has it.");
-	return time - (time % USECS_PER_SEC + USECS_PER_SEC) % USECS_PER_SEC;
+	return lease_whole_seconds(time);
 }
 
 static void

@@ -6,7 +6,6 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -15,7 +14,6 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
-#include "utils/uuid.h"
 
 #include "object.h"
 
@@ -82,36 +80,6 @@ static bool
 is_zero_time(TimestampTz time)
 {
 	return time == (date2j(1, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
-}
-
-/*
- * A time in UTC, as metav1.Time or metav1.MicroTime.
- */
-char *
-lease_time_text(TimestampTz time, bool micro)
-{
-	int64		days = time / USECS_PER_DAY;
-	int64		left = time % USECS_PER_DAY;
-	int			year;
-	int			month;
-	int			day;
-	char	   *text = palloc(MAXDATELEN + 1);
-	int			len;
-
-	if (left < 0)
-	{
-		left += USECS_PER_DAY;
-		days--;
-	}
-	j2date((int) days + POSTGRES_EPOCH_JDATE, &year, &month, &day);
-	len = snprintf(text, MAXDATELEN + 1, "%04d-%02d-%02dT%02d:%02d:%02d", year, month, day,
-				   (int) (left / USECS_PER_HOUR),
-				   (int) (left / USECS_PER_MINUTE % MINS_PER_HOUR),
-				   (int) (left / USECS_PER_SEC % SECS_PER_MINUTE));
-	if (micro)
-		len += snprintf(text + len, MAXDATELEN + 1 - len, ".%06d", (int) (left % USECS_PER_SEC));
-	snprintf(text + len, MAXDATELEN + 1 - len, "Z");
-	return text;
 }
 
 static void
@@ -300,9 +268,23 @@ typedef struct RowShape
 	Oid			type;
 	int32		typmod;
 	AttrNumber	attnum[LEASE_FIELDS];
-	AttrNumber	token;			/* fencing_token, or not there */
+	AttrNumber	token;			/* fencing_token, or InvalidAttrNumber */
 	Oid			relid;			/* of the table */
 } RowShape;
+
+/* The number of a column, or InvalidAttrNumber. */
+static AttrNumber
+find_column(TupleDesc tupdesc, const char *name)
+{
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+			return i + 1;
+	}
+	return InvalidAttrNumber;
+}
 
 static RowShape *
 get_shape(FunctionCallInfo fcinfo, HeapTupleHeader row, TupleDesc tupdesc)
@@ -318,8 +300,8 @@ get_shape(FunctionCallInfo fcinfo, HeapTupleHeader row, TupleDesc tupdesc)
 
 	for (LeaseField f = 0; f < LEASE_FIELDS; f++)
 	{
-		shape->attnum[f] = SPI_fnumber(tupdesc, lease_fields[f].column);
-		if (shape->attnum[f] <= 0 ||
+		shape->attnum[f] = find_column(tupdesc, lease_fields[f].column);
+		if (shape->attnum[f] == InvalidAttrNumber ||
 			TupleDescAttr(tupdesc, shape->attnum[f] - 1)->atttypid != lease_field_type(f))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -327,7 +309,7 @@ get_shape(FunctionCallInfo fcinfo, HeapTupleHeader row, TupleDesc tupdesc)
 							lease_fields[f].column, LEASE_TABLE),
 					 errhint("Drop and create the extension \"lease\" again.")));
 	}
-	shape->token = SPI_fnumber(tupdesc, "fencing_token");
+	shape->token = find_column(tupdesc, "fencing_token");
 	shape->relid = lease_relation_find(LEASE_TABLE, get_func_namespace(fcinfo->flinfo->fn_oid));
 	shape->type = HeapTupleHeaderGetTypeId(row);
 	shape->typmod = HeapTupleHeaderGetTypMod(row);
@@ -380,7 +362,7 @@ lease_object(PG_FUNCTION_ARGS)
 		object.values[f] = values[shape->attnum[f] - 1];
 		object.nulls[f] = nulls[shape->attnum[f] - 1];
 	}
-	if (shape->token > 0 && !nulls[shape->token - 1])
+	if (shape->token != InvalidAttrNumber && !nulls[shape->token - 1])
 		lease_object_see_renewals(&object, shape->relid, DatumGetInt64(values[shape->token - 1]));
 	ReleaseTupleDesc(tupdesc);
 	PG_RETURN_JSONB_P(lease_object_to_jsonb(&object));

@@ -12,15 +12,11 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "object.h"
-
-#define MICRO_TIME_LAYOUT "2006-01-02T15:04:05.000000Z07:00"
-#define TIME_LAYOUT "2006-01-02T15:04:05Z07:00"
 
 /*
  * What has been found wrong so far.  The first value of a wrong type hides the
@@ -141,188 +137,6 @@ unknown_field(Faults *faults, const char *path, const Member *member)
 }
 
 /*
- * Go's time.Parse for the two layouts of Kubernetes.
- */
-
-/* Two digits, or without fixed also one.  NULL if they are not there. */
-static const char *
-two_digits(const char *s, bool fixed, int *n)
-{
-	if (!isdigit((unsigned char) s[0]))
-		return NULL;
-	*n = s[0] - '0';
-	if (!isdigit((unsigned char) s[1]))
-		return fixed ? NULL : s + 1;
-	*n = *n * 10 + s[1] - '0';
-	return s + 2;
-}
-
-/* As package time quotes: everything but printable ASCII in hex. */
-static char *
-quote_time(const char *s)
-{
-	StringInfoData out;
-
-	initStringInfo(&out);
-	appendStringInfoChar(&out, '"');
-	for (; *s; s++)
-	{
-		unsigned char c = *s;
-
-		if (c == '"' || c == '\\')
-			appendStringInfo(&out, "\\%c", c);
-		else if (c < ' ' || c >= 0x80)
-			appendStringInfo(&out, "\\x%02x", c);
-		else
-			appendStringInfoChar(&out, c);
-	}
-	appendStringInfoChar(&out, '"');
-	return out.data;
-}
-
-static char *
-cannot_parse(const char *s, const char *layout, const char *rest, const char *element)
-{
-	return psprintf("parsing time %s as %s: cannot parse %s as %s", quote_time(s),
-					quote_time(layout), quote_time(rest), quote_time(element));
-}
-
-static char *
-out_of_range(const char *s, const char *what)
-{
-	return psprintf("parsing time %s: %s out of range", quote_time(s), what);
-}
-
-/* .123456 or, as in Go, ,123456.  NULL if it is none. */
-static const char *
-micro_fraction(const char *p, int *micros)
-{
-	if (*p != '.' && *p != ',')
-		return NULL;
-	*micros = 0;
-	for (int i = 1; i <= 6; i++)
-	{
-		if (!isdigit((unsigned char) p[i]))
-			return NULL;
-		*micros = *micros * 10 + p[i] - '0';
-	}
-	return p + 7;
-}
-
-/* Z or +09:00.  NULL if it is none; *range names what is out of range. */
-static const char *
-zone_offset(const char *p, int *offset, const char **range)
-{
-	int			hours;
-	int			minutes;
-
-	*offset = 0;
-	if (*p == 'Z')
-		return p + 1;
-	if (strlen(p) < 6 || p[3] != ':')
-		return NULL;
-	if (two_digits(p + 1, true, &hours) == NULL)
-		return NULL;
-	if (hours > 24)
-		*range = "time zone offset hour";
-	if (two_digits(p + 4, true, &minutes) == NULL)
-		return *range ? p : NULL;
-	if (minutes > 60)
-		*range = "time zone offset minute";
-	*offset = (hours * MINS_PER_HOUR + minutes) * SECS_PER_MINUTE;
-	if (*p == '-')
-		*offset = -*offset;
-	else if (*p != '+')
-		return *range ? p : NULL;
-	return p + 6;
-}
-
-/* The parts of a time up to its seconds, with what stands before each. */
-static const struct TimePart
-{
-	const char *before;
-	const char *element;
-	bool		fixed;
-	int			min;
-	int			max;
-	const char *name;
-}			time_parts[] = {
-	{"-", "01", true, 1, 12, "month"},
-	{"-", "02", true, 0, 99, "day"},
-	{"T", "15", false, 0, 23, "hour"},
-	{":", "04", true, 0, 59, "minute"},
-	{":", "05", true, 0, 59, "second"},
-};
-
-/*
- * Returns what is wrong with it, or NULL and sets *time.
- */
-char *
-lease_parse_time(const char *s, bool micro, TimestampTz *time)
-{
-	const char *layout = micro ? MICRO_TIME_LAYOUT : TIME_LAYOUT;
-	const char *p = s;
-	const char *next;
-	const char *range = NULL;
-	int			year = 0;
-	int			n[lengthof(time_parts)];
-	int			micros = 0;
-	int			offset;
-
-	for (int i = 0; i < 4; i++)
-	{
-		if (!isdigit((unsigned char) s[i]))
-			return cannot_parse(s, layout, s, "2006");
-		year = year * 10 + s[i] - '0';
-	}
-	p += 4;
-	for (int i = 0; i < lengthof(time_parts); i++)
-	{
-		const struct TimePart *part = &time_parts[i];
-
-		if (*p != part->before[0])
-			return cannot_parse(s, layout, p, part->before);
-		p++;
-		next = two_digits(p, part->fixed, &n[i]);
-		if (next == NULL)
-			return cannot_parse(s, layout, p, part->element);
-		if (n[i] < part->min || n[i] > part->max)
-			return out_of_range(s, part->name);
-		p = next;
-	}
-	if (micro)
-	{
-		next = micro_fraction(p, &micros);
-		if (next == NULL)
-			return cannot_parse(s, layout, p, ".000000");
-		p = next;
-	}
-	else if ((*p == '.' || *p == ',') && isdigit((unsigned char) p[1]))
-	{
-		/* Go takes any fraction */
-		int			unit = USECS_PER_SEC / 10;
-
-		for (p++; isdigit((unsigned char) *p); p++, unit /= 10)
-			micros += (*p - '0') * unit;
-	}
-
-	next = zone_offset(p, &offset, &range);
-	if (range != NULL)
-		return out_of_range(s, range);
-	if (next == NULL)
-		return cannot_parse(s, layout, p, "Z07:00");
-	if (*next != '\0')
-		return psprintf("parsing time %s: extra text: %s", quote_time(s), quote_time(next));
-	if (n[1] < 1 || n[1] > day_tab[isleap(year)][n[0] - 1])
-		return out_of_range(s, "day");
-
-	*time = (date2j(year, n[0], n[1]) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY +
-		(((int64) n[2] * MINS_PER_HOUR + n[3]) * SECS_PER_MINUTE + n[4] - offset) * USECS_PER_SEC +
-		micros;
-	return NULL;
-}
-
-/*
  * The kinds of fields.  Each returns false and notes why, if the value is not of
  * its kind.  null is no value and does not get here.
  */
@@ -376,7 +190,7 @@ decode_time(Faults *faults, const JsonbValue *value, bool micro, TimestampTz *ti
 
 	/* metav1.Time is written without its fraction */
 	if (fault == NULL && !micro)
-		*time -= (*time % USECS_PER_SEC + USECS_PER_SEC) % USECS_PER_SEC;
+		*time = lease_whole_seconds(*time);
 	if (fault != NULL && faults->wrong_type == NULL)
 		faults->wrong_type = fault;
 	return fault == NULL;

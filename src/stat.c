@@ -33,7 +33,6 @@
 #include "utils/timestamp.h"
 
 #include "stat.h"
-#include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_stat_reset);
 
@@ -51,7 +50,7 @@ static int	max_namespaces;
 typedef struct NamespaceKey
 {
 	Oid			database;
-	char		namespace[64];	/* filled up with zeros */
+	char		namespace[LEASE_MAX_LABEL + 1];	/* filled up with zeros */
 } NamespaceKey;
 
 typedef struct NamespaceEntry
@@ -81,7 +80,7 @@ typedef struct KeptAddress
 {
 	uint32		generation;		/* 0: nothing is here */
 	int			len;
-	char		namespace[64];
+	char		namespace[LEASE_MAX_LABEL + 1];
 	pg_atomic_uint64 *counts;
 } KeptAddress;
 

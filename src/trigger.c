@@ -256,12 +256,11 @@ static HeapTuple
 with_creation_timestamp(Relation rel, HeapTuple tuple)
 {
 	Column		created = get_column(rel, tuple, "creation_timestamp");
-	TimestampTz now = GetCurrentTimestamp();
 	bool		isnull = false;
 
 	if (!created.isnull || is_owner(rel))
 		return tuple;
-	created.value = TimestampTzGetDatum(now - now % USECS_PER_SEC);
+	created.value = TimestampTzGetDatum(lease_whole_seconds(GetCurrentTimestamp()));
 	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), 1, &created.attnum,
 									 &created.value, &isnull);
 }

@@ -3,7 +3,7 @@
  *		kubectl label, annotate and delete.
  *
  * Each object is read, changed and written back, with the API server's checks
- * (apply.c).  One that somebody else has locked is reported, and left.
+ * (object_request.c).  One that somebody else has locked is reported, and left.
  */
 #include "postgres.h"
 
