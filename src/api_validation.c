@@ -264,19 +264,16 @@ validate_annotations(List **faults, const LeaseObject *object)
 static char *
 member_text(JsonbContainer *object, const char *key)
 {
-	JsonbValue	buf;
-	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buf);
+	char	   *s = lease_json_text(object, key);
 
-	return value != NULL && value->type == jbvString ?
-		pnstrdup(value->val.string.val, value->val.string.len) : pstrdup("");
+	return s == NULL ? "" : s;
 }
 
 /* A *bool as %#v prints it; the address is any. */
 static const char *
 go_bool_pointer(JsonbContainer *object, const char *key, bool *is_true)
 {
-	JsonbValue	buf;
-	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buf);
+	JsonbValue *value = lease_json_member(object, key);
 
 	*is_true = value != NULL && value->type == jbvBool && value->val.boolean;
 	return value != NULL && value->type == jbvBool ? "(*bool)(0xc000000000)" : "(*bool)(nil)";

@@ -74,30 +74,18 @@ apply_object(ReturnSetInfo *rsinfo, LeaseStore *store, JsonbContainer *json, tex
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
-static bool
-member_is(JsonbContainer *object, const char *key, const char *wanted)
-{
-	JsonbValue	buf;
-	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buf);
-
-	return value != NULL && value->type == jbvString &&
-		value->val.string.len == strlen(wanted) &&
-		memcmp(value->val.string.val, wanted, strlen(wanted)) == 0;
-}
-
 /* The items of a list, or NULL if this is none. */
 static JsonbContainer *
 list_items(JsonbContainer *json, bool *is_lease_list)
 {
-	JsonbValue	buf;
 	JsonbValue *items;
 
-	*is_lease_list = member_is(json, "kind", "LeaseList") &&
-		member_is(json, "apiVersion", LEASE_API_VERSION);
+	*is_lease_list = lease_json_text_is(json, "kind", "LeaseList") &&
+		lease_json_text_is(json, "apiVersion", LEASE_API_VERSION);
 	if (!*is_lease_list &&
-		!(member_is(json, "kind", "List") && member_is(json, "apiVersion", "v1")))
+		!(lease_json_text_is(json, "kind", "List") && lease_json_text_is(json, "apiVersion", "v1")))
 		return NULL;
-	items = getKeyJsonValueFromContainer(json, "items", strlen("items"), &buf);
+	items = lease_json_member(json, "items");
 	if (items == NULL || items->type != jbvBinary || !JsonContainerIsArray(items->val.binary.data))
 		ereport(ERROR,
 				(errcode(ERRCODE_LEASE_BAD_REQUEST),

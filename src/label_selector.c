@@ -384,14 +384,7 @@ lease_selector_parse(const char *text, char **error)
 char *
 lease_label(const Jsonb *labels, const char *key)
 {
-	JsonbValue *value;
-
-	if (labels == NULL || !JB_ROOT_IS_OBJECT(labels))
-		return NULL;
-	value = getKeyJsonValueFromContainer(&unconstify(Jsonb *, labels)->root, key, strlen(key), NULL);
-	if (value == NULL || value->type != jbvString)
-		return NULL;
-	return pnstrdup(value->val.string.val, value->val.string.len);
+	return labels == NULL ? NULL : lease_json_text(&labels->root, key);
 }
 
 static bool
@@ -460,17 +453,10 @@ lease_selector_labels(const LeaseSelector *selector)
 	foreach(lc, selector->requirements)
 	{
 		const Requirement *r = lfirst(lc);
-		JsonbValue	v;
 
 		if (r->op != OP_IN || list_length(r->values) != 1)
 			continue;
-		v.type = jbvString;
-		v.val.string.val = r->key;
-		v.val.string.len = strlen(r->key);
-		pushJsonbValue(&state, WJB_KEY, &v);
-		v.val.string.val = linitial(r->values);
-		v.val.string.len = strlen(v.val.string.val);
-		pushJsonbValue(&state, WJB_VALUE, &v);
+		lease_json_push_member(&state, r->key, linitial(r->values));
 		count++;
 	}
 	return count == 0 ? NULL : JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));

@@ -51,6 +51,7 @@
  *		api_validation.c	the API server's messages about an object
  *		validate.c		Kubernetes' rules for names, labels and so on
  *		label_selector.c	Kubernetes' label selectors
+ *		json.c			making and looking at jsonb
  *		go_text.c		texts as Go makes them
  *		go_time.c		times in Kubernetes' JSON
  *		kubernetes.c	words of Kubernetes
@@ -667,6 +668,15 @@ extern void lease_guard_init(void);
 
 /* kubernetes.c */
 extern char *lease_age_text(TimestampTz since, TimestampTz at);
+
+/* json.c */
+extern void lease_json_push(JsonbParseState **state, JsonbIteratorToken token, const char *s, int len);
+extern void lease_json_push_key(JsonbParseState **state, const char *key);
+extern void lease_json_push_member(JsonbParseState **state, const char *key, const char *s);
+extern JsonbValue *lease_json_member(const JsonbContainer *object, const char *key);
+extern char *lease_json_text(const JsonbContainer *object, const char *key);
+extern bool lease_json_text_is(const JsonbContainer *object, const char *key, const char *wanted);
+extern int	lease_json_compare(const JsonbValue *a, const JsonbValue *b);
 
 /* go_time.c */
 extern TimestampTz lease_whole_seconds(TimestampTz time);

@@ -81,7 +81,7 @@ find_node(Oid funcid, text *name, pg_uuid_t *uid)
 {
 	Oid			index;
 	Relation	rel = lease_node_open(funcid, AccessShareLock, &index);
-	bool		found = false;
+	bool		found;
 
 	if (rel == NULL)
 		return false;
@@ -107,20 +107,6 @@ find_node(Oid funcid, text *name, pg_uuid_t *uid)
 	return found;
 }
 
-static void
-push_member(JsonbParseState **state, const char *key, char *text)
-{
-	JsonbValue	v;
-
-	v.type = jbvString;
-	v.val.string.val = unconstify(char *, key);
-	v.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &v);
-	v.val.string.val = text;
-	v.val.string.len = strlen(text);
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
 /* ownerReferences as kubelet writes them */
 Jsonb *
 lease_node_owner_references(text *name, pg_uuid_t *uid)
@@ -130,10 +116,10 @@ lease_node_owner_references(text *name, pg_uuid_t *uid)
 
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_member(&state, "apiVersion", "v1");
-	push_member(&state, "kind", "Node");
-	push_member(&state, "name", text_to_cstring(name));
-	push_member(&state, "uid", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uid))));
+	lease_json_push_member(&state, "apiVersion", "v1");
+	lease_json_push_member(&state, "kind", "Node");
+	lease_json_push_member(&state, "name", text_to_cstring(name));
+	lease_json_push_member(&state, "uid", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uid))));
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	result = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
 	return JsonbValueToJsonb(result);

@@ -39,7 +39,7 @@ invalid_node(const char *detail)
 static JsonbValue *
 get_member(Jsonb *object, const char *key, enum jbvType type, const char *path)
 {
-	JsonbValue *value = getKeyJsonValueFromContainer(&object->root, key, strlen(key), NULL);
+	JsonbValue *value = lease_json_member(&object->root, key);
 
 	if (value == NULL || value->type == jbvNull)
 		return NULL;

@@ -164,8 +164,7 @@ lease_node_status_since(PG_FUNCTION_ARGS)
 static Jsonb *
 find_condition(Jsonb *status, const char *type)
 {
-	JsonbValue *conditions = !JB_ROOT_IS_OBJECT(status) ? NULL :
-		getKeyJsonValueFromContainer(&status->root, "conditions", strlen("conditions"), NULL);
+	JsonbValue *conditions = lease_json_member(&status->root, "conditions");
 	uint32		count;
 
 	if (conditions == NULL || conditions->type != jbvBinary ||
@@ -176,14 +175,8 @@ find_condition(Jsonb *status, const char *type)
 	for (uint32 i = 0; i < count; i++)
 	{
 		JsonbValue *element = getIthJsonbValueFromContainer(conditions->val.binary.data, i);
-		JsonbValue *value;
 
-		if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
-			continue;
-		value = getKeyJsonValueFromContainer(element->val.binary.data, "type", strlen("type"), NULL);
-		if (value != NULL && value->type == jbvString &&
-			value->val.string.len == strlen(type) &&
-			memcmp(value->val.string.val, type, value->val.string.len) == 0)
+		if (element->type == jbvBinary && lease_json_text_is(element->val.binary.data, "type", type))
 			return JsonbValueToJsonb(element);
 	}
 	return NULL;
@@ -192,11 +185,10 @@ find_condition(Jsonb *status, const char *type)
 static Datum
 condition_time(Jsonb *condition, const char *key, bool *isnull)
 {
-	JsonbValue *value = getKeyJsonValueFromContainer(&condition->root, key, strlen(key), NULL);
+	char	   *text = lease_json_text(&condition->root, key);
 	TimestampTz time = 0;
 
-	*isnull = value == NULL || value->type != jbvString ||
-		lease_parse_time(pnstrdup(value->val.string.val, value->val.string.len), false, &time) != NULL;
+	*isnull = text == NULL || lease_parse_time(text, false, &time) != NULL;
 	return TimestampTzGetDatum(time);
 }
 
@@ -218,13 +210,11 @@ lease_node_posted(PG_FUNCTION_ARGS)
 
 	if (condition != NULL)
 	{
-		JsonbValue *ready = getKeyJsonValueFromContainer(&condition->root, "status",
-														 strlen("status"), NULL);
+		char	   *ready = lease_json_text(&condition->root, "status");
 
-		nulls[0] = ready == NULL || ready->type != jbvString;
-		if (!nulls[0])
-			values[0] = PointerGetDatum(cstring_to_text_with_len(ready->val.string.val,
-																 ready->val.string.len));
+		nulls[0] = ready == NULL;
+		if (ready != NULL)
+			values[0] = CStringGetTextDatum(ready);
 		values[1] = condition_time(condition, "lastHeartbeatTime", &nulls[1]);
 		values[2] = condition_time(condition, "lastTransitionTime", &nulls[2]);
 	}

@@ -83,26 +83,9 @@ is_zero_time(TimestampTz time)
 }
 
 static void
-push_string(JsonbParseState **state, JsonbIteratorToken token, const char *s, int len)
-{
-	JsonbValue	value;
-
-	value.type = jbvString;
-	value.val.string.val = unconstify(char *, s);
-	value.val.string.len = len;
-	(void) pushJsonbValue(state, token, &value);
-}
-
-static void
-push_key(JsonbParseState **state, const char *key)
-{
-	push_string(state, WJB_KEY, key, strlen(key));
-}
-
-static void
 push_cstring(JsonbParseState **state, const char *s)
 {
-	push_string(state, WJB_VALUE, s, strlen(s));
+	lease_json_push(state, WJB_VALUE, s, strlen(s));
 }
 
 static void
@@ -139,7 +122,7 @@ push_strings(JsonbParseState **state, ArrayType *array)
 	{
 		text	   *element = DatumGetTextPP(elements[i]);
 
-		push_string(state, WJB_ELEM, VARDATA_ANY(element), VARSIZE_ANY_EXHDR(element));
+		lease_json_push(state, WJB_ELEM, VARDATA_ANY(element), VARSIZE_ANY_EXHDR(element));
 	}
 	(void) pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
@@ -189,12 +172,12 @@ push_field(JsonbParseState **state, const LeaseObject *object, LeaseField field)
 	if (field == FIELD_CREATION_TIMESTAMP && is_zero_time(DatumGetTimestampTz(value)))
 		return;
 
-	push_key(state, lease_fields[field].key);
+	lease_json_push_key(state, lease_fields[field].key);
 	switch (kind)
 	{
 		case KIND_STRING:
 			t = DatumGetTextPP(value);
-			push_string(state, WJB_VALUE, VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
+			lease_json_push(state, WJB_VALUE, VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
 			break;
 		case KIND_UID:
 			push_cstring(state, lease_object_uid(object));
@@ -231,16 +214,14 @@ lease_object_to_jsonb(const LeaseObject *object)
 	JsonbParseState *state = NULL;
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_key(&state, "apiVersion");
-	push_cstring(&state, LEASE_API_VERSION);
-	push_key(&state, "kind");
-	push_cstring(&state, LEASE_KIND);
-	push_key(&state, "metadata");
+	lease_json_push_member(&state, "apiVersion", LEASE_API_VERSION);
+	lease_json_push_member(&state, "kind", LEASE_KIND);
+	lease_json_push_key(&state, "metadata");
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (LeaseField f = 0; f < FIRST_SPEC_FIELD; f++)
 		push_field(&state, object, f);
 	(void) pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	push_key(&state, "spec");
+	lease_json_push_key(&state, "spec");
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (LeaseField f = FIRST_SPEC_FIELD; f < LEASE_FIELDS; f++)
 		push_field(&state, object, f);

@@ -40,12 +40,7 @@ typedef struct Member
 static int
 compare_members(const void *a, const void *b)
 {
-	const JsonbValue *x = &((const Member *) a)->key;
-	const JsonbValue *y = &((const Member *) b)->key;
-	int			r = memcmp(x->val.string.val, y->val.string.val,
-						   Min(x->val.string.len, y->val.string.len));
-
-	return r != 0 ? r : x->val.string.len - y->val.string.len;
+	return lease_json_compare(&((const Member *) a)->key, &((const Member *) b)->key);
 }
 
 static Member *
@@ -540,19 +535,13 @@ decode_struct(Faults *faults, const JsonbValue *value, const char *struct_name,
 static char *
 check_kind(JsonbContainer *json)
 {
-	JsonbValue	buf;
-	JsonbValue *value;
-	char	   *kind;
-	char	   *version;
+	char	   *kind = lease_json_text(json, "kind");
+	char	   *version = lease_json_text(json, "apiVersion");
 
-	value = getKeyJsonValueFromContainer(json, "kind", strlen("kind"), &buf);
-	if (value == NULL || value->type != jbvString || value->val.string.len == 0)
+	if (kind == NULL || kind[0] == '\0')
 		return psprintf("Object 'Kind' is missing in '%s'", JsonbToCString(NULL, json, 0));
-	kind = string_of(value);
-	value = getKeyJsonValueFromContainer(json, "apiVersion", strlen("apiVersion"), &buf);
-	if (value == NULL || value->type != jbvString || value->val.string.len == 0)
+	if (version == NULL || version[0] == '\0')
 		return psprintf("Object 'apiVersion' is missing in '%s'", JsonbToCString(NULL, json, 0));
-	version = string_of(value);
 	if (strcmp(kind, LEASE_KIND) != 0 || strcmp(version, LEASE_API_VERSION) != 0)
 		return psprintf("no matches for kind %s in version %s",
 						lease_go_quote(kind, strlen(kind)),

@@ -226,13 +226,9 @@ merge_map(const LeaseObject *old, LeaseField field, JsonbContainer *patch)
 static JsonbContainer *
 given_map(const Request *request, LeaseField field)
 {
-	JsonbValue	buf;
-	JsonbValue *value = getKeyJsonValueFromContainer(request->json, "metadata",
-													 strlen("metadata"), &buf);
+	JsonbValue *metadata = lease_json_member(request->json, "metadata");
 
-	value = getKeyJsonValueFromContainer(value->val.binary.data, lease_fields[field].key,
-										 strlen(lease_fields[field].key), &buf);
-	return value->val.binary.data;
+	return lease_json_member(metadata->val.binary.data, lease_fields[field].key)->val.binary.data;
 }
 
 /*

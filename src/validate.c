@@ -174,8 +174,7 @@ annotation_is_valid(const JsonbValue *key, const JsonbValue *value, void *state)
 static bool
 has_text(JsonbContainer *object, const char *key)
 {
-	JsonbValue	buf;
-	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buf);
+	JsonbValue *value = lease_json_member(object, key);
 
 	return value != NULL && value->type == jbvString && value->val.string.len > 0;
 }
@@ -184,8 +183,7 @@ has_text(JsonbContainer *object, const char *key)
 static bool
 get_optional_bool(JsonbContainer *object, const char *key, bool *result)
 {
-	JsonbValue	buf;
-	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buf);
+	JsonbValue *value = lease_json_member(object, key);
 
 	*result = value != NULL && value->type == jbvBool && value->val.boolean;
 	return value == NULL || value->type == jbvBool || value->type == jbvNull;
