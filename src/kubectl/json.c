@@ -15,6 +15,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
+#include "lease.h"
 #include "kubectl/printers.h"
 
 PG_FUNCTION_INFO_V1(kubectl_json);
@@ -67,16 +68,11 @@ kubectl_root(const Jsonb *value, JsonbValue *root)
 	}
 }
 
-/* Bytewise, a prefix first: Go's order of strings. */
+/* Members in Go's order of strings */
 int
 kubectl_compare_keys(const void *a, const void *b)
 {
-	const JsonbValue *left = &((const KubectlMember *) a)->key;
-	const JsonbValue *right = &((const KubectlMember *) b)->key;
-	int			c = memcmp(left->val.string.val, right->val.string.val,
-						   Min(left->val.string.len, right->val.string.len));
-
-	return c != 0 ? c : left->val.string.len - right->val.string.len;
+	return lease_json_compare(&((const KubectlMember *) a)->key, &((const KubectlMember *) b)->key);
 }
 
 /* Members of a map, or elements of a list, in jsonb's order. */
@@ -442,6 +438,9 @@ kubectl_print_compact_json(StringInfo out, const JsonbValue *value)
 	kubectl_from_utf8(out, start);
 }
 
+/*
+ * SQL: kubectl_json(object)
+ */
 Datum
 kubectl_json(PG_FUNCTION_ARGS)
 {

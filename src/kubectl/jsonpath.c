@@ -780,12 +780,7 @@ compare_values(const JsonbValue *a, const JsonbValue *b, bool *comparable)
 			return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a->val.numeric),
 													 NumericGetDatum(b->val.numeric)));
 		case jbvString:
-			{
-				int			result = memcmp(a->val.string.val, b->val.string.val,
-											Min(a->val.string.len, b->val.string.len));
-
-				return result != 0 ? result : a->val.string.len - b->val.string.len;
-			}
+			return lease_json_compare(a, b);
 		case jbvBool:
 			return a->val.boolean - b->val.boolean;
 		case jbvNull:

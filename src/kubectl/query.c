@@ -115,14 +115,8 @@ get_age(uint64 row, int column, TimestampTz at)
 static Jsonb *
 with_creation_time(Jsonb *object, bool created)
 {
-	Datum		path[] = {CStringGetTextDatum("metadata"), CStringGetTextDatum("creationTimestamp")};
-
-	if (created)
-		return object;
-	return DatumGetJsonbP(DirectFunctionCall4(jsonb_set, JsonbPGetDatum(object),
-											  PointerGetDatum(construct_array(path, 2, TEXTOID, -1, false, TYPALIGN_INT)),
-											  DirectFunctionCall1(jsonb_in, CStringGetDatum("null")),
-											  BoolGetDatum(true)));
+	return created ? object :
+		kubectl_set_path(object, list_make2("metadata", "creationTimestamp"), kubectl_parse_jsonb("null"));
 }
 
 static KubectlItem *

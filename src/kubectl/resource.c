@@ -264,6 +264,13 @@ list_items(const KubectlCommand *command, KubectlType type, bool with_object)
 						kubectl_query_nodes(command, NULL, with_object));
 }
 
+void
+kubectl_say_not_found(KubectlCommand *command, const KubectlRequest *request)
+{
+	kubectl_say_error(command, ERRCODE_NO_DATA_FOUND, "Error from server (NotFound): %s \"%s\" not found",
+					  kubectl_resources[request->type].plural, request->name);
+}
+
 /*
  * The objects that were asked for, in that order.  Those that are not there are
  * reported, and the command has failed, unless --ignore-not-found.
@@ -287,9 +294,7 @@ kubectl_find(KubectlCommand *command, List *requests, bool with_object)
 		else
 			items = kubectl_query_nodes(command, request->name, with_object);
 		if (request->name != NULL && items == NIL && !command->flags.ignore_not_found)
-			kubectl_say_error(command, ERRCODE_NO_DATA_FOUND,
-							  "Error from server (NotFound): %s \"%s\" not found",
-							  kubectl_resources[request->type].plural, request->name);
+			kubectl_say_not_found(command, request);
 		found = list_concat(found, items);
 	}
 	return found;

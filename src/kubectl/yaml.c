@@ -794,6 +794,9 @@ kubectl_print_yaml(StringInfo out, const Jsonb *value)
 	kubectl_from_utf8(out, start);
 }
 
+/*
+ * SQL: kubectl_yaml(object)
+ */
 Datum
 kubectl_yaml(PG_FUNCTION_ARGS)
 {
