@@ -8,7 +8,14 @@
  *		change.c		kubectl label, annotate, delete
  *		write.c			kubectl create, apply, replace
  *		patch.c			kubectl patch, and what patches are
- *		manifest.c		objects in YAML or JSON
+ *		describe.c		an object as kubectl describe prints it
+ *		columns.c		-o custom-columns
+ *		sort.c			--sort-by
+ *		jsonpath.c		-o jsonpath; jsonpath_parse.c reads the template
+ *		manifest.c		objects in YAML or JSON; read_yaml.c and read_json.c read them
+ *		resolve.c		what a YAML scalar means
+ *		json.c, yaml.c	objects in JSON and YAML; yaml_order.c: the order of keys
+ *		tabwriter.c		text in columns
  *		resource.c		what the arguments of a command name, and finding it
  *		query.c			the queries
  *		selector.c		field selectors
