@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -47,6 +48,8 @@ static void
 add(List **faults, char *fault)
 {
 	ListCell   *lc;
+
+	CHECK_FOR_INTERRUPTS();
 
 	/* One that is found twice is reported once. */
 	foreach(lc, *faults)
@@ -438,6 +441,7 @@ validate_no_new_finalizers(List **faults, const LeaseObject *object, const Lease
 
 	for (int i = 0; i < new_count; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (!contains(old_names, old_count, new_names[i]) &&
 			!contains(new_names, extra, new_names[i]))
 			new_names[extra++] = new_names[i];

@@ -117,6 +117,20 @@ micro_fraction(const char *p, int *micros)
 	return p + 7;
 }
 
+/* Go takes any fraction of seconds where the layout has none, or no fraction. */
+static const char *
+any_fraction(const char *p, int *micros)
+{
+	int			unit = USECS_PER_SEC / 10;
+
+	*micros = 0;
+	if ((*p != '.' && *p != ',') || !isdigit((unsigned char) p[1]))
+		return p;
+	for (p++; isdigit((unsigned char) *p); p++, unit /= 10)
+		*micros += (*p - '0') * unit;
+	return p;
+}
+
 /* Z or +09:00.  NULL if it is none; *range names what is out of range. */
 static const char *
 zone_offset(const char *p, int *offset, const char **range)
@@ -175,7 +189,7 @@ lease_parse_time(const char *s, bool micro, TimestampTz *time)
 	const char *range = NULL;
 	int			year = 0;
 	int			n[lengthof(time_parts)];
-	int			micros = 0;
+	int			micros;
 	int			offset;
 
 	for (int i = 0; i < 4; i++)
@@ -206,14 +220,8 @@ lease_parse_time(const char *s, bool micro, TimestampTz *time)
 			return cannot_parse(s, layout, p, ".000000");
 		p = next;
 	}
-	else if ((*p == '.' || *p == ',') && isdigit((unsigned char) p[1]))
-	{
-		/* Go takes any fraction */
-		int			unit = USECS_PER_SEC / 10;
-
-		for (p++; isdigit((unsigned char) *p); p++, unit /= 10)
-			micros += (*p - '0') * unit;
-	}
+	else
+		p = any_fraction(p, &micros);
 
 	next = zone_offset(p, &offset, &range);
 	if (range != NULL)

@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "lease.h"
+#include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_guard);
 PG_FUNCTION_INFO_V1(lease_guard_trigger);
@@ -212,7 +213,7 @@ detail_of_refusal(LeaseStatus status, const LeaseRow *row)
 	}
 }
 
-static void
+pg_noreturn static void
 could_not_tell(const LeaseKey *key)
 {
 	ereport(ERROR,
@@ -221,6 +222,20 @@ could_not_tell(const LeaseKey *key)
 					text_to_cstring(key->name), text_to_cstring(key->namespace)),
 			 errdetail("Another transaction has it locked, perhaps to take it over."),
 			 errhint("Roll back and try again.")));
+}
+
+/*
+ * Was the guard not refused?  Errors out if that could not be told.
+ */
+static bool
+is_guarding(const LeaseKey *key, LeaseStatus status)
+{
+	if (status == LEASE_RENEWED)
+		return true;
+	lease_stat_answer(key->namespace, status, LEASE_STAT_LOST);
+	if (status == LEASE_BUSY)
+		could_not_tell(key);
+	return false;
 }
 
 /*
@@ -245,12 +260,7 @@ lease_guard(PG_FUNCTION_ARGS)
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
 	status = lease_election_guard(store, &key, token, &row);
 	lease_store_close(store);
-	if (status != LEASE_RENEWED)
-		lease_stat_answer(key.namespace, status, LEASE_STAT_LOST);
-
-	if (status == LEASE_BUSY)
-		could_not_tell(&key);
-	if (status != LEASE_RENEWED)
+	if (!is_guarding(&key, status))
 		ereport(ERROR,
 				(errcode(ERRCODE_LEASE_NOT_HELD),
 				 errmsg("lease \"%s\" in namespace \"%s\" is not held under fencing token %lld",
@@ -321,12 +331,7 @@ lease_guard_trigger(PG_FUNCTION_ARGS)
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
 	status = guard_with_my_token(store, &key, &row);
 	lease_store_close(store);
-	if (status != LEASE_RENEWED)
-		lease_stat_answer(key.namespace, status, LEASE_STAT_LOST);
-
-	if (status == LEASE_BUSY)
-		could_not_tell(&key);
-	if (status != LEASE_RENEWED)
+	if (!is_guarding(&key, status))
 		ereport(ERROR,
 				(errcode(ERRCODE_LEASE_NOT_HELD),
 				 errmsg("cannot write to table \"%s\" without holding lease \"%s\" in namespace \"%s\"",

@@ -5,6 +5,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 
 #include "object.h"
 
@@ -219,6 +221,7 @@ parse_list(Lexer *lexer)
 		char	   *literal;
 		Token		token = take_value(lexer, &literal);
 
+		CHECK_FOR_INTERRUPTS();
 		if (token == IDENTIFIER)
 		{
 			values = add_value(values, literal);

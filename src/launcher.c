@@ -148,7 +148,8 @@ report_refused(void)
 	if (lease_mailbox_take_refused() && !reported)
 	{
 		ereport(LOG,
-				(errmsg("not every database with the extension \"lease\" can have a worker"),
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("not every database with the extension \"lease\" can have a worker"),
 				 errhint("Increase max_worker_processes.")));
 		reported = true;
 	}
@@ -256,7 +257,7 @@ report_no_slot(void)
 	ereport(LOG,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("could not start a lease worker: out of background worker slots"),
-			 errhint("Increase max_worker_processes. It is tried again now and then.")));
+			 errhint("Increase max_worker_processes.  It is tried again now and then.")));
 }
 
 /*

@@ -270,7 +270,7 @@ typedef enum LeaseApiResult
 {
 	LEASE_API_CREATED,
 	LEASE_API_CONFIGURED,		/* changed */
-	LEASE_API_UNCHANGED,		/* as it was, or read */
+	LEASE_API_UNCHANGED,		/* as it was */
 	LEASE_API_DELETED,
 	LEASE_API_DELETING,			/* kept by its finalizers, and marked */
 	LEASE_API_NOT_FOUND,		/* this and the rest: no */
@@ -405,7 +405,6 @@ extern LeaseStatus lease_election_guard(LeaseStore *store, const LeaseKey *key,
 
 /* object_request.c */
 extern LeaseApiReply *lease_api_apply(LeaseStore *store, JsonbContainer *json, text *namespace);
-extern LeaseApiReply *lease_api_get(Oid funcid, const LeaseKey *key);
 extern LeaseApiReply *lease_api_create(Oid funcid, Jsonb *object, text *namespace);
 extern LeaseApiReply *lease_api_replace(Oid funcid, Jsonb *object, text *namespace,
 										bool unconditional);
@@ -492,7 +491,6 @@ extern int32 lease_ttl_duration(const Interval *duration);
 extern int32 lease_ttl_seconds(const Interval *interval, const char *what);
 extern int64 lease_ttl_microseconds(const Interval *interval, const char *what);
 extern TimestampTz lease_ttl_after(TimestampTz time, int64 microseconds);
-extern TimestampTz lease_ttl_runs_out_at(TimestampTz renew_time, int32 duration_seconds);
 extern bool lease_ttl_may_run_out(TimestampTz renew_time, int32 duration_seconds,
 								  const LeaseTime *time, TimestampTz before);
 extern bool lease_ttl_is_ahead(const LeaseRow *row, const LeaseTime *time);

@@ -174,6 +174,34 @@ lease_node_heartbeat(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Sends the heartbeat of each node, with statuses[i] what became of keys[i], and counts
+ * the statuses.
+ */
+static void
+beat_all(LeaseStore *store, LeaseHeartbeat *beat, int count, const LeaseKey *keys,
+		 LeaseStatus *statuses, int64 *counts)
+{
+	MemoryContext each = AllocSetContextCreate(CurrentMemoryContext, "lease_node_heartbeats",
+											   ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(each);
+
+	for (int i = 0; i < count; i++)
+	{
+		LeaseRow	row;
+		LeaseTime	time;
+
+		CHECK_FOR_INTERRUPTS();
+		beat->terms.holder = keys[i].name;
+		statuses[i] = lease_election_heartbeat(store, &keys[i], beat, &row, &time);
+		lease_stat_answer(keys[i].namespace, statuses[i], LEASE_STAT_REFUSED);
+		counts[statuses[i]]++;
+		MemoryContextReset(each);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(each);
+}
+
+/*
  * SQL: lease_node_heartbeats(nodes, duration)
  */
 Datum
@@ -184,8 +212,6 @@ lease_node_heartbeats(PG_FUNCTION_ARGS)
 	LeaseStore *store;
 	LeaseStatus *statuses;
 	LeaseKey   *keys;
-	MemoryContext each;
-	MemoryContext old;
 	int64		counts[LEASE_BUSY + 1] = {0};
 	int			count;
 
@@ -200,23 +226,7 @@ lease_node_heartbeats(PG_FUNCTION_ARGS)
 	statuses = palloc(Max(count, 1) * sizeof(LeaseStatus));
 
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
-	each = AllocSetContextCreate(CurrentMemoryContext, "lease_node_heartbeats",
-								 ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(each);
-	for (int i = 0; i < count; i++)
-	{
-		LeaseRow	row;
-		LeaseTime	time;
-
-		CHECK_FOR_INTERRUPTS();
-		beat.terms.holder = keys[i].name;
-		statuses[i] = lease_election_heartbeat(store, &keys[i], &beat, &row, &time);
-		lease_stat_answer(keys[i].namespace, statuses[i], LEASE_STAT_REFUSED);
-		counts[statuses[i]]++;
-		MemoryContextReset(each);
-	}
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(each);
+	beat_all(store, &beat, count, keys, statuses, counts);
 	lease_store_close(store);
 
 	lease_result_put_count(rsinfo, LEASE_RENEWED, counts[LEASE_RENEWED], NULL);

@@ -22,7 +22,7 @@ PG_FUNCTION_INFO_V1(lease_node_apply);
 PG_FUNCTION_INFO_V1(lease_node_register);
 PG_FUNCTION_INFO_V1(lease_node_remove);
 
-static void
+pg_noreturn static void
 invalid_node(const char *detail)
 {
 	ereport(ERROR,

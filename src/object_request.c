@@ -604,20 +604,6 @@ lease_api_apply(LeaseStore *store, JsonbContainer *json, text *namespace)
 	return r != NULL ? r : update(&request);
 }
 
-/* GET. */
-LeaseApiReply *
-lease_api_get(Oid funcid, const LeaseKey *key)
-{
-	LeaseStore *store = lease_store_open(funcid, false);
-	LeaseApiReply *r = store == NULL ? busy(key) :
-	done(LEASE_API_UNCHANGED, store, key);
-
-	if (store != NULL && r->object == NULL)
-		r = not_found(key);
-	lease_store_close(store);
-	return r;
-}
-
 /*
  * Marks an object as being deleted, as the API server does while it has
  * finalizers.

@@ -10,8 +10,9 @@
 #include "utils/lsyscache.h"
 
 #include "lease.h"
+#include "compat.h"
 
-static void
+pg_noreturn static void
 report_missing(const char *name)
 {
 	ereport(ERROR,

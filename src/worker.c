@@ -190,7 +190,8 @@ find_extension(void)
 		schema = InvalidOid;
 		if (strncmp(reported, version, NAMEDATALEN - 1) != 0)
 			ereport(LOG,
-					(errmsg("lease worker for database \"%s\" is idle", get_database_name(MyDatabaseId)),
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("lease worker for database \"%s\" is idle", get_database_name(MyDatabaseId)),
 					 errdetail("The library has version %s, the extension has version %s.",
 							   LEASE_VERSION, version),
 					 errhint("Run ALTER EXTENSION lease UPDATE; if that has been done, restart the server.")));
@@ -248,7 +249,8 @@ queue_is_full(void)
 
 	if (full && !reported)
 		ereport(LOG,
-				(errmsg("lease events are not sent because the notification queue is filling up"),
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("lease events are not sent because the notification queue is filling up"),
 				 errhint("Look for a session that listens and does not end its transaction.")));
 	reported = full;
 	return full;

@@ -344,8 +344,8 @@ template_of(const char *format, const char *name)
 	return format[length] == '=' ? format + length + 1 : format[length] == '\0' ? "" : NULL;
 }
 
-static void
-check_supported(const char *format)
+pg_noreturn static void
+refuse_format(const char *format)
 {
 	static const char *const unsupported[] = {
 		"go-template", "go-template-file", "template", "templatefile", "jsonpath-file",
@@ -408,7 +408,7 @@ kubectl_print_objects(KubectlCommand *command, const char *format, List *items, 
 	template = template_of(format, "jsonpath");
 	found_template = template_of(format, "jsonpath-as-json");
 	if (template == NULL && found_template == NULL && !as_json && pg_strcasecmp(format, "yaml") != 0)
-		check_supported(format);
+		refuse_format(format);
 	objects = objects_of(command, items, template != NULL || found_template != NULL ||
 						 command->flags.show_managed_fields);
 	if (single && objects == NIL)

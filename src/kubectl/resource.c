@@ -38,7 +38,7 @@ kubectl_qualified_name(const KubectlItem *item)
  * ---------- Arguments ----------
  */
 
-static void
+pg_noreturn static void
 unknown_type(const char *base)
 {
 	static const char *const known[] = {"ns", "namespace", "namespaces", "leasecandidate", "leasecandidates"};
@@ -83,7 +83,6 @@ parse_type(const char *word)
 			return KUBECTL_NODE;
 	}
 	unknown_type(base);
-	return KUBECTL_LEASE;
 }
 
 static List *
@@ -196,7 +195,7 @@ kubectl_requests(KubectlCommand *command, List *args, bool may_list)
  */
 
 /* What the server says to a selector that it cannot read. */
-static void
+pg_noreturn static void
 bad_selector(const KubectlCommand *command, KubectlType type, const char *error)
 {
 	const char *labels = command->flags.selector ? command->flags.selector : "";
