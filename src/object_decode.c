@@ -112,14 +112,27 @@ go_value(const JsonbValue *value)
 	}
 }
 
+/* Where in Go's structs a value was to go. */
+typedef struct Target
+{
+	const char *struct_name;
+	const char *path;
+	const char *type;
+} Target;
+
 static void
-wrong_type(Faults *faults, const char *value, const char *struct_name,
-		   const char *path, const char *type)
+wrong_type(Faults *faults, const char *value, Target target)
 {
 	if (faults->wrong_type == NULL)
 		faults->wrong_type =
 			psprintf("json: cannot unmarshal %s into Go struct field %s.%s of type %s",
-					 value, struct_name, path, type);
+					 value, target.struct_name, target.path, target.type);
+}
+
+static Target
+in_metadata(const char *path, const char *type)
+{
+	return (Target) {"ObjectMeta", path, type};
 }
 
 static void
@@ -137,12 +150,11 @@ unknown_field(Faults *faults, const char *path, const Member *member)
  */
 
 static bool
-decode_string(Faults *faults, const JsonbValue *value, const char *struct_name,
-			  const char *path, const char *type, char **s)
+decode_string(Faults *faults, const JsonbValue *value, Target target, char **s)
 {
 	if (value->type != jbvString)
 	{
-		wrong_type(faults, go_value(value), struct_name, path, type);
+		wrong_type(faults, go_value(value), target);
 		return false;
 	}
 	*s = string_of(value);
@@ -150,15 +162,15 @@ decode_string(Faults *faults, const JsonbValue *value, const char *struct_name,
 }
 
 static bool
-decode_integer(Faults *faults, const JsonbValue *value, const char *struct_name,
-			   const char *path, const char *type, int64 min, int64 max, int64 *n)
+decode_integer(Faults *faults, const JsonbValue *value, Target target, int64 min, int64 max,
+			   int64 *n)
 {
 	char	   *text;
 	char	   *end;
 
 	if (value->type != jbvNumeric)
 	{
-		wrong_type(faults, go_value(value), struct_name, path, type);
+		wrong_type(faults, go_value(value), target);
 		return false;
 	}
 	text = number_of(value);
@@ -166,7 +178,7 @@ decode_integer(Faults *faults, const JsonbValue *value, const char *struct_name,
 	*n = strtoi64(text, &end, 10);
 	if (errno != 0 || *end != '\0' || *n < min || *n > max)
 	{
-		wrong_type(faults, psprintf("number %s", text), struct_name, path, type);
+		wrong_type(faults, psprintf("number %s", text), target);
 		return false;
 	}
 	return true;
@@ -202,7 +214,7 @@ decode_string_map(Faults *faults, const JsonbValue *value, const char *path,
 
 	if (!is_object(value))
 	{
-		wrong_type(faults, go_value(value), "ObjectMeta", path, "map[string]string");
+		wrong_type(faults, go_value(value), in_metadata(path, "map[string]string"));
 		return false;
 	}
 	members = sorted_members(value->val.binary.data, &count);
@@ -219,7 +231,7 @@ decode_string_map(Faults *faults, const JsonbValue *value, const char *path,
 		}
 		if (v.type != jbvString)
 		{
-			wrong_type(faults, go_value(&v), "ObjectMeta", path, "string");
+			wrong_type(faults, go_value(&v), in_metadata(path, "string"));
 			return false;
 		}
 		(void) pushJsonbValue(&state, WJB_KEY, &members[i].key);
@@ -238,7 +250,7 @@ decode_strings(Faults *faults, const JsonbValue *value, const char *path, Datum 
 
 	if (!is_array(value))
 	{
-		wrong_type(faults, go_value(value), "ObjectMeta", path, "[]string");
+		wrong_type(faults, go_value(value), in_metadata(path, "[]string"));
 		return false;
 	}
 	array = value->val.binary.data;
@@ -250,7 +262,7 @@ decode_strings(Faults *faults, const JsonbValue *value, const char *path, Datum 
 		char	   *s = "";
 
 		if (element->type != jbvNull &&
-			!decode_string(faults, element, "ObjectMeta", path, "string", &s))
+			!decode_string(faults, element, in_metadata(path, "string"), &s))
 			return false;
 		elements[i] = CStringGetTextDatum(s);
 	}
@@ -302,16 +314,16 @@ static bool
 decode_element_member(Faults *faults, const ElementMember *known, const char *struct_name,
 					  const char *path, JsonbValue *value)
 {
+	Target		target = {struct_name, psprintf("%s.%s", path, known->key), known->go_type};
 	TimestampTz time;
 	char	   *s;
 
-	path = psprintf("%s.%s", path, known->key);
 	if (known->go_type == NULL)
 		return true;
 	if (strcmp(known->go_type, "bool") == 0)
 	{
 		if (value->type != jbvBool)
-			wrong_type(faults, go_value(value), struct_name, path, known->go_type);
+			wrong_type(faults, go_value(value), target);
 		return value->type == jbvBool;
 	}
 	if (strcmp(known->go_type, "v1.Time") == 0)
@@ -322,7 +334,7 @@ decode_element_member(Faults *faults, const ElementMember *known, const char *st
 		value->val.string.len = strlen(value->val.string.val);
 		return true;
 	}
-	return decode_string(faults, value, struct_name, path, known->go_type, &s);
+	return decode_string(faults, value, target, &s);
 }
 
 /* path has no index, as in messages about types; those about fields have one. */
@@ -338,8 +350,7 @@ decode_element(Faults *faults, const JsonbValue *element, const ElementMember *k
 	{
 		if (!is_object(element))
 		{
-			wrong_type(faults, go_value(element), "ObjectMeta", path,
-					   psprintf("v1.%s", struct_name));
+			wrong_type(faults, go_value(element), in_metadata(path, psprintf("v1.%s", struct_name)));
 			return false;
 		}
 		members = sorted_members(element->val.binary.data, &count);
@@ -371,8 +382,7 @@ decode_elements(Faults *faults, const JsonbValue *value, const ElementMember *kn
 
 	if (!is_array(value))
 	{
-		wrong_type(faults, go_value(value), "ObjectMeta", path,
-				   psprintf("[]v1.%s", struct_name));
+		wrong_type(faults, go_value(value), in_metadata(path, psprintf("[]v1.%s", struct_name)));
 		return false;
 	}
 	array = value->val.binary.data;
@@ -442,35 +452,33 @@ decode_field(Faults *faults, LeaseField field, const char *struct_name, const ch
 	char	   *s = NULL;
 	int64		n;
 	TimestampTz time = 0;
+	Target		target = {struct_name, psprintf("%s.%s", path, info->key), info->go_type};
 
 	object->given[field] = true;
 	if (value->type == jbvNull)
 		return;
-	path = psprintf("%s.%s", path, info->key);
+	path = target.path;
 	switch (info->kind)
 	{
 		case KIND_STRING:
-			ok = decode_string(faults, value, struct_name, path, info->go_type, &s);
+			ok = decode_string(faults, value, target, &s);
 			if (ok)
 				*result = CStringGetTextDatum(s);
 			break;
 		case KIND_UID:
-			ok = decode_string(faults, value, struct_name, path, info->go_type, &object->uid) &&
+			ok = decode_string(faults, value, target, &object->uid) &&
 				uid_value(object->uid, result);
 			break;
 		case KIND_VERSION:
-			ok = decode_string(faults, value, struct_name, path, info->go_type,
-							   &object->resource_version) &&
+			ok = decode_string(faults, value, target, &object->resource_version) &&
 				version_value(object->resource_version, result);
 			break;
 		case KIND_INT32:
-			ok = decode_integer(faults, value, struct_name, path, info->go_type,
-								PG_INT32_MIN, PG_INT32_MAX, &n);
+			ok = decode_integer(faults, value, target, PG_INT32_MIN, PG_INT32_MAX, &n);
 			*result = Int32GetDatum((int32) n);
 			break;
 		case KIND_INT64:
-			ok = decode_integer(faults, value, struct_name, path, info->go_type,
-								PG_INT64_MIN, PG_INT64_MAX, &n);
+			ok = decode_integer(faults, value, target, PG_INT64_MIN, PG_INT64_MAX, &n);
 			*result = Int64GetDatum(n);
 			break;
 		case KIND_TIME:
@@ -514,7 +522,7 @@ decode_struct(Faults *faults, const JsonbValue *value, const char *struct_name,
 	}
 	if (!is_object(value))
 	{
-		wrong_type(faults, go_value(value), LEASE_KIND, path, psprintf("v1.%s", struct_name));
+		wrong_type(faults, go_value(value), (Target) {LEASE_KIND, path, psprintf("v1.%s", struct_name)});
 		return;
 	}
 	members = sorted_members(value->val.binary.data, &count);

@@ -62,25 +62,10 @@ static bool notify = true;
 static int	gc_interval;
 
 static Oid	schema;				/* of the extension; InvalidOid: of another version */
-static MemoryContext mail_context;	/* events that are being dealt with */
-static MemoryContext gc_context;	/* a pass of the collection */
-static LeaseGcPass *pass = NULL;
-static bool trimming = false;	/* the leases are done, now the history */
-static int64 gc_time;			/* what the steps of the pass took */
 
-/* Leases whose renewals are to be written back, from the next one on */
-static MemoryContext flush_context;
-static LeaseUnwritten *unwritten;
-static Oid	unwritten_relid;
-static int	unwritten_count = 0;
-static int	unwritten_next = 0;
-static int64 last_flush;		/* when they were looked for */
-
-/* When to do what next, by the monotonic clock */
+/* When to do what next, by the monotonic clock, as all times here */
 static int64 next_look = 0;
 static int64 next_scan = 0;
-static int64 next_gc = 0;
-static int64 last_gc;			/* when the last pass began */
 
 void
 lease_worker_init(void)
@@ -236,6 +221,8 @@ look_around(void)
  * ---------- Events ----------
  */
 
+static MemoryContext mail_context;	/* events that are being dealt with */
+
 /*
  * If listeners are so slow that the queue fills up, nobody may use NOTIFY in the
  * end.
@@ -368,6 +355,13 @@ check_expiries(void)
  * ---------- Collection ----------
  */
 
+static MemoryContext gc_context;	/* a pass of the collection */
+static LeaseGcPass *pass = NULL;
+static bool trimming = false;	/* the leases are done, now the history */
+static int64 gc_time;			/* what the steps of the pass took */
+static int64 next_gc = 0;
+static int64 last_gc;			/* when the last pass began */
+
 /*
  * Takes a step: begins a pass, or deletes a batch of leases, or of the history.
  */
@@ -429,6 +423,14 @@ gc_due(void)
 /*
  * ---------- Renewals in memory ----------
  */
+
+/* Leases whose renewals are to be written back, from the next one on */
+static MemoryContext flush_context;
+static LeaseUnwritten *unwritten;
+static Oid	unwritten_relid;
+static int	unwritten_count = 0;
+static int	unwritten_next = 0;
+static int64 last_flush;		/* when they were looked for */
 
 /*
  * Takes a step: looks for renewals that are in memory only, or writes a batch of them
