@@ -22,35 +22,37 @@
  *		wait.c			waiting for a lease
  *		election.c		who gets the lease: client-go's rules
  *		object_request.c	Kubernetes' requests on whole objects
+ *		store_batch.c	many renewals in one statement
  *		store.c			the table: finds it and chooses the way to its rows
  *		store_heap.c	... directly, where nothing is bypassed by it
  *		store_sql.c		... through the executor, always right
  *		store_object.c	... whole objects, through the executor
- *		store_side.c	the tables besides, through the executor
- *		statement.c		statements whose plans are kept
  *		trigger.c		what the table's triggers do with each row
  *		wait_queue.c	who waits for a lease, and is woken
  *		event.c			events, as in a watch
- *		mailbox.c		shared memory between transactions and workers
- *		extension.c		the extension in the catalog
  *		history.c		holdings that have ended
+ *		store_side.c	the tables besides, through the executor
+ *		statement.c		statements whose plans are kept
+ *		extension.c		the extension in the catalog
+ *		mailbox.c		shared memory between transactions and workers
  *		stat.c			numbers, counted in shared memory
  *		stat_file.c		... and kept while the server is down
- *		relation.c		the extension's relations, locked without waiting
- *		subxact.c		work whose locks can be given back
- *		owner.c			work on behalf of the extension's owner
- *		permit.c		what the functions are about to write
+ *		label_selector.c	Kubernetes' label selectors
+ *		api_validation.c	the API server's messages about an object
+ *		object_decode.c	Kubernetes' JSON, strictly
+ *		object.c		rows as Kubernetes' JSON
+ *		memory.c		renewals in shared memory
  *		token.c			fencing tokens
- *		ttl.c			time arithmetic
  *		clock.c			the clock by which leases expire
  *		incarnation.c	since when this server can write
  *		args.c			arguments of the SQL functions
  *		result.c		their results
- *		object.c		rows as Kubernetes' JSON
- *		object_decode.c	Kubernetes' JSON, strictly
- *		api_validation.c	the API server's messages about an object
+ *		relation.c		the extension's relations, locked without waiting
+ *		subxact.c		work whose locks can be given back
+ *		owner.c			work on behalf of the extension's owner
+ *		permit.c		what the functions are about to write
+ *		ttl.c			time arithmetic
  *		validate.c		Kubernetes' rules for names, labels and so on
- *		label_selector.c	Kubernetes' label selectors
  *		json.c			making and looking at jsonb
  *		go_text.c		texts as Go makes them
  *		go_time.c		times in Kubernetes' JSON
@@ -191,7 +193,7 @@ typedef struct LeaseRow
 	int64		resource_version;
 } LeaseRow;
 
-/* What became of a call; the words users see are in api.c. */
+/* What became of a call; the words users see are in result.c. */
 typedef enum LeaseStatus
 {
 	LEASE_ACQUIRED,				/* a new holding, with a new token */
