@@ -249,6 +249,9 @@ lease_clock_read(void)
 	return steady_time();
 }
 
+/*
+ * Likewise, for what needs to know no more than that.
+ */
 TimestampTz
 lease_clock_now(void)
 {

@@ -207,6 +207,9 @@ find(LeaseStore *store, int limit)
 	return pass;
 }
 
+/*
+ * Begins a pass of several batches: finds what they are to delete.
+ */
 LeaseGcPass *
 lease_gc_find(LeaseStore *store)
 {

@@ -403,6 +403,9 @@ contains(List *values, const char *value)
 	return false;
 }
 
+/*
+ * Do these labels, NULL for none, match?
+ */
 bool
 lease_selector_matches(const LeaseSelector *selector, const Jsonb *labels)
 {

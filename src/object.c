@@ -208,6 +208,9 @@ push_field(JsonbParseState **state, const LeaseObject *object, LeaseField field)
 	}
 }
 
+/*
+ * The object as the API server sends it.
+ */
 Jsonb *
 lease_object_to_jsonb(const LeaseObject *object)
 {

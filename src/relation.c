@@ -21,6 +21,9 @@ report_missing(const char *name)
 			 errhint("Drop and create the extension \"lease\" again.")));
 }
 
+/*
+ * A relation of the extension.  Errors out if there is none.
+ */
 Oid
 lease_relation_find(const char *name, Oid schema)
 {

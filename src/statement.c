@@ -49,6 +49,9 @@ lease_statement_begin(LeaseStatement *statement, const char *schema)
 	return statement->plan;
 }
 
+/*
+ * What SPI returned is what it must return.
+ */
 void
 lease_statement_check(int result, int expected)
 {

@@ -113,6 +113,9 @@ fill_object(MemoryContext context, LeaseObject *object)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * Is the caller the owner of the table, or may he do what the owner may?
+ */
 bool
 lease_store_is_owner(LeaseStore *store)
 {

@@ -111,6 +111,9 @@ lease_sql_insert_expiry(const char *schema, const LeaseKey *key, TimestampTz exp
 	return lease_statement_write(&insert_expiry, schema, values, NULL, SPI_OK_INSERT) > 0;
 }
 
+/*
+ * Deletes holdings that ended before then, as many as limit.  Returns how many.
+ */
 int64
 lease_sql_trim_history(const char *schema, TimestampTz before, int64 limit)
 {
@@ -148,6 +151,9 @@ static LeaseStatement delete_gc_policy =
 LEASE_STATEMENT(LEASE_GC_POLICY, lengthof(policy_parameters), policy_parameters,
 				"DELETE FROM %s WHERE name OPERATOR(pg_catalog.=) $1");
 
+/*
+ * Reads the policies that are enabled, in the order of their names.  Returns how many.
+ */
 int
 lease_sql_gc_policies(const char *schema, LeaseGcPolicy **policies)
 {
@@ -175,6 +181,9 @@ lease_sql_gc_policies(const char *schema, LeaseGcPolicy **policies)
 	return count;
 }
 
+/*
+ * Deletes the policy of that name, if there is one.
+ */
 void
 lease_sql_delete_gc_policy(const char *schema, text *name)
 {
@@ -276,6 +285,9 @@ lease_sql_write_node(const char *schema, const Datum *values, const bool *nulls)
 	return lease_statement_write(&write_node, schema, parameters, isnull, SPI_OK_INSERT) > 0;
 }
 
+/*
+ * Deletes a node whose row is locked.
+ */
 void
 lease_sql_delete_node(const char *schema, text *name)
 {

@@ -222,6 +222,9 @@ write_row(LeaseStore *store, Statement statement, int expected, LeaseReason reas
 	return written > 0;
 }
 
+/*
+ * Reads the newest committed version.  False if there is none that the caller may see.
+ */
 bool
 lease_sql_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row)
 {
@@ -298,6 +301,9 @@ lease_sql_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 	return LEASE_LOCK_BUSY;
 }
 
+/*
+ * Writes renew_time and lease_duration_seconds of a lease that is locked.
+ */
 void
 lease_sql_renew(LeaseStore *store, const LeaseKey *key, const LeaseRow *row)
 {
@@ -306,6 +312,9 @@ lease_sql_renew(LeaseStore *store, const LeaseKey *key, const LeaseRow *row)
 		lease_statement_suppressed("lease");
 }
 
+/*
+ * Writes everything that says who holds a lease that is locked.
+ */
 void
 lease_sql_update(LeaseStore *store, const LeaseKey *key, const LeaseRow *row,
 				 LeaseReason reason)
@@ -314,6 +323,9 @@ lease_sql_update(LeaseStore *store, const LeaseKey *key, const LeaseRow *row,
 		lease_statement_suppressed("lease");
 }
 
+/*
+ * Deletes a lease that is locked.
+ */
 void
 lease_sql_delete(LeaseStore *store, const LeaseKey *key, LeaseReason reason)
 {
@@ -373,6 +385,9 @@ exists(LeaseStore *store, Statement statement, Datum *values)
 	return found;
 }
 
+/*
+ * Does the lease have these owner references, and no others?
+ */
 bool
 lease_sql_is_owned_by(LeaseStore *store, const LeaseKey *key, Jsonb *owner)
 {
@@ -382,6 +397,9 @@ lease_sql_is_owned_by(LeaseStore *store, const LeaseKey *key, Jsonb *owner)
 	return exists(store, IS_OWNED_BY, values);
 }
 
+/*
+ * Does the caller see a lease in this namespace?
+ */
 bool
 lease_sql_has_namespace(LeaseStore *store, text *namespace)
 {

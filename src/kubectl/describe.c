@@ -346,6 +346,9 @@ write_content(KubectlTable *table, int level, JsonbContainer *object, const char
 	}
 }
 
+/*
+ * An object of any type but Node.
+ */
 void
 kubectl_describe_object(StringInfo out, const Jsonb *object, bool show_events)
 {

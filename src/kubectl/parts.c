@@ -33,6 +33,9 @@ kubectl_set_path(Jsonb *object, List *path, Jsonb *value)
 											  JsonbPGetDatum(value), BoolGetDatum(true)));
 }
 
+/*
+ * Deletes what is at a path, if there is something.
+ */
 Jsonb *
 kubectl_delete_path(Jsonb *object, List *path)
 {

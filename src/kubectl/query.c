@@ -254,12 +254,18 @@ call(const KubectlCommand *command, const char *text, Oid type, Datum value)
 	return result;
 }
 
+/*
+ * Returns what lease_node_remove() says.
+ */
 char *
 kubectl_remove_node(const KubectlCommand *command, const char *name)
 {
 	return call(command, "SELECT %1$s.lease_node_remove($1)", TEXTOID, CStringGetTextDatum(name));
 }
 
+/*
+ * Returns what lease_node_apply() says.
+ */
 char *
 kubectl_write_node(const KubectlCommand *command, Jsonb *node)
 {
