@@ -7,7 +7,6 @@
 
 #include "miscadmin.h"
 
-
 #include "object.h"
 
 /*
