@@ -11,22 +11,18 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "object.h"
 
-#define MAX_SUBDOMAIN_LEN 253
-#define MAX_LABEL_LEN 63
-#define MAX_ANNOTATIONS_LEN (256 * 1024)
 #define MAX_FIELD_MANAGER_LEN 128
 #define MAX_SUBRESOURCE_LEN 256
 
 #define FINALIZER_ORPHAN "orphan"
 #define FINALIZER_FOREGROUND "foregroundDeletion"
-#define STRATEGY "OldestEmulationVersion"
 
 #define LABEL_FMT "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 #define NAME_FMT "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
@@ -53,6 +49,8 @@ add(List **faults, char *fault)
 {
 	ListCell   *lc;
 
+	CHECK_FOR_INTERRUPTS();
+
 	/* One that is found twice is reported once. */
 	foreach(lc, *faults)
 	{
@@ -60,87 +58,6 @@ add(List **faults, char *fault)
 			return;
 	}
 	*faults = lappend(*faults, fault);
-}
-
-/* Would Go print this character as it is?  The rest stands here. */
-static bool
-is_printable(uint32 c)
-{
-	static const struct
-	{
-		uint32		first;
-		uint32		last;
-	}			hidden[] = {
-		{0, 0x1f}, {0x7f, 0xa0}, {0xad, 0xad}, {0x600, 0x605}, {0x61c, 0x61c},
-		{0x6dd, 0x6dd}, {0x70f, 0x70f}, {0x890, 0x891}, {0x8e2, 0x8e2},
-		{0x1680, 0x1680}, {0x180e, 0x180e}, {0x2000, 0x200f}, {0x2028, 0x202f},
-		{0x205f, 0x206f}, {0x3000, 0x3000}, {0xd800, 0xf8ff}, {0xfeff, 0xfeff},
-		{0xfff0, 0xfffb}, {0xfffe, 0xffff}, {0x110bd, 0x110bd}, {0x110cd, 0x110cd},
-		{0x13430, 0x1343f}, {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a},
-		{0xe0000, 0xe00ff}, {0xe01f0, 0x10ffff},
-	};
-
-	for (int i = 0; i < lengthof(hidden); i++)
-	{
-		if (c >= hidden[i].first && c <= hidden[i].last)
-			return false;
-	}
-	return true;
-}
-
-/* The character at s, and its length in bytes. */
-static uint32
-get_character(const char *s, int *len)
-{
-	if (GetDatabaseEncoding() != PG_UTF8 || (unsigned char) *s < 0x80)
-	{
-		*len = 1;
-		/* in another encoding we cannot tell: let it pass */
-		return (unsigned char) *s < 0x80 ? (unsigned char) *s : 'x';
-	}
-	*len = pg_utf_mblen((const unsigned char *) s);
-	return utf8_to_unicode((const unsigned char *) s);
-}
-
-static void
-append_escaped(StringInfo out, uint32 c)
-{
-	static const char plain[] = "\a\b\f\n\r\t\v";
-	const char *found = c == 0 || c > 0x7f ? NULL : strchr(plain, (int) c);
-
-	if (found != NULL)
-		appendStringInfo(out, "\\%c", "abfnrtv"[found - plain]);
-	else if (c < ' ' || c == 0x7f)
-		appendStringInfo(out, "\\x%02x", c);
-	else
-		appendStringInfo(out, c < 0x10000 ? "\\u%04x" : "\\U%08x", c);
-}
-
-/*
- * A string as Go's %q prints it.
- */
-char *
-lease_go_quote(const char *s, int len)
-{
-	StringInfoData out;
-
-	initStringInfo(&out);
-	appendStringInfoChar(&out, '"');
-	for (int i = 0; i < len;)
-	{
-		int			width;
-		uint32		c = get_character(s + i, &width);
-
-		if (s[i] == '"' || s[i] == '\\')
-			appendStringInfo(&out, "\\%c", s[i]);
-		else if (is_printable(c))
-			appendBinaryStringInfo(&out, s + i, width);
-		else
-			append_escaped(&out, c);
-		i += width;
-	}
-	appendStringInfoChar(&out, '"');
-	return out.data;
 }
 
 static char *
@@ -192,8 +109,8 @@ check_subdomain(const char *s)
 {
 	List	   *messages = NIL;
 
-	if (strlen(s) > MAX_SUBDOMAIN_LEN)
-		messages = lappend(messages, too_long(MAX_SUBDOMAIN_LEN));
+	if (strlen(s) > LEASE_MAX_SUBDOMAIN)
+		messages = lappend(messages, too_long(LEASE_MAX_SUBDOMAIN));
 	if (!is_subdomain(s))
 		messages = lappend(messages, SUBDOMAIN_MESSAGE);
 	return messages;
@@ -204,8 +121,8 @@ check_label(const char *s)
 {
 	List	   *messages = NIL;
 
-	if (strlen(s) > MAX_LABEL_LEN)
-		messages = lappend(messages, too_long(MAX_LABEL_LEN));
+	if (strlen(s) > LEASE_MAX_LABEL)
+		messages = lappend(messages, too_long(LEASE_MAX_LABEL));
 	if (!lease_is_dns_label_syntax(s, strlen(s)))
 		messages = lappend(messages, is_subdomain(s) ? "must not contain dots" : LABEL_MESSAGE);
 	return messages;
@@ -232,8 +149,8 @@ lease_check_qualified_name(const char *s)
 	}
 	if (name[0] == '\0')
 		messages = lappend(messages, "name part must be non-empty");
-	else if (strlen(name) > MAX_LABEL_LEN)
-		messages = lappend(messages, psprintf("name part %s", too_long(MAX_LABEL_LEN)));
+	else if (strlen(name) > LEASE_MAX_LABEL)
+		messages = lappend(messages, psprintf("name part %s", too_long(LEASE_MAX_LABEL)));
 	if (!is_name(name))
 		messages = lappend(messages, "name part " QUALIFIED_MESSAGE);
 	return messages;
@@ -245,8 +162,8 @@ lease_check_label_value(const char *s)
 {
 	List	   *messages = NIL;
 
-	if (strlen(s) > MAX_LABEL_LEN)
-		messages = lappend(messages, too_long(MAX_LABEL_LEN));
+	if (strlen(s) > LEASE_MAX_LABEL)
+		messages = lappend(messages, too_long(LEASE_MAX_LABEL));
 	if (s[0] != '\0' && !is_name(s))
 		messages = lappend(messages, LABEL_VALUE_MESSAGE);
 	return messages;
@@ -342,27 +259,24 @@ validate_annotations(List **faults, const LeaseObject *object)
 					   lease_check_qualified_name(lower));
 		total += strlen(pairs[i].key) + strlen(pairs[i].value);
 	}
-	if (total > MAX_ANNOTATIONS_LEN)
+	if (total > LEASE_MAX_ANNOTATIONS)
 		add(faults, psprintf("metadata.annotations: Too long: may not be more than %d bytes",
-							 MAX_ANNOTATIONS_LEN));
+							 LEASE_MAX_ANNOTATIONS));
 }
 
 static char *
 member_text(JsonbContainer *object, const char *key)
 {
-	JsonbValue	buf;
-	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buf);
+	char	   *s = lease_json_text(object, key);
 
-	return value != NULL && value->type == jbvString ?
-		pnstrdup(value->val.string.val, value->val.string.len) : pstrdup("");
+	return s == NULL ? "" : s;
 }
 
 /* A *bool as %#v prints it; the address is any. */
 static const char *
 go_bool_pointer(JsonbContainer *object, const char *key, bool *is_true)
 {
-	JsonbValue	buf;
-	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buf);
+	JsonbValue *value = lease_json_member(object, key);
 
 	*is_true = value != NULL && value->type == jbvBool && value->val.boolean;
 	return value != NULL && value->type == jbvBool ? "(*bool)(0xc000000000)" : "(*bool)(nil)";
@@ -527,6 +441,7 @@ validate_no_new_finalizers(List **faults, const LeaseObject *object, const Lease
 
 	for (int i = 0; i < new_count; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (!contains(old_names, old_count, new_names[i]) &&
 			!contains(new_names, extra, new_names[i]))
 			new_names[extra++] = new_names[i];
@@ -536,19 +451,6 @@ validate_no_new_finalizers(List **faults, const LeaseObject *object, const Lease
 	qsort(new_names, extra, sizeof(char *), compare_strings);
 	add(faults, psprintf("metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers %s",
 						 go_strings(new_names, extra)));
-}
-
-static bool
-is_all_printable(const char *s)
-{
-	int			width;
-
-	for (; *s; s += width)
-	{
-		if (!is_printable(get_character(s, &width)))
-			return false;
-	}
-	return true;
 }
 
 static void
@@ -575,7 +477,7 @@ validate_managed_fields(List **faults, const LeaseObject *object)
 		if (strlen(manager) > MAX_FIELD_MANAGER_LEN)
 			add(faults, psprintf("%s.manager: Too long: may not be more than %d bytes",
 								 path, MAX_FIELD_MANAGER_LEN));
-		if (!is_all_printable(manager))
+		if (!lease_go_prints(manager))
 			invalid(faults, psprintf("%s.manager", path), quote(manager),
 					"should only contain printable characters");
 		if (strlen(member_text(entry, "subresource")) > MAX_SUBRESOURCE_LEN)
@@ -695,14 +597,14 @@ validate_strategy(List **faults, const LeaseObject *object)
 	char	   *strategy = lease_object_text(object, FIELD_STRATEGY);
 
 	/* The API server, too, names the field twice. */
-	if (strategy == NULL || strcmp(strategy, STRATEGY) == 0)
+	if (strategy == NULL || strcmp(strategy, LEASE_STRATEGY) == 0)
 		return;
 	if (strchr(strategy, '/') != NULL)
 		invalid_string(faults, "spec.strategy.strategy", strategy,
 					   lease_check_qualified_name(strategy));
 	else
 		add(faults, psprintf("spec.strategy.strategy: Unsupported value: %s: supported values: \""
-							 STRATEGY "\"", quote(strategy)));
+							 LEASE_STRATEGY "\"", quote(strategy)));
 }
 
 static void

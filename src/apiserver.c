@@ -140,28 +140,15 @@ lease_apiserver_name(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(apiserver_name(PG_GETARG_TEXT_PP(0))));
 }
 
-static void
-push_string(JsonbParseState **state, JsonbIteratorToken token, const char *s, int len)
-{
-	JsonbValue	v;
-
-	v.type = jbvString;
-	v.val.string.val = unconstify(char *, s);
-	v.val.string.len = len;
-	pushJsonbValue(state, token, &v);
-}
-
 static Jsonb *
 labels_of(const text *hostname)
 {
-	const char *label = forms[identity_version].label;
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_string(&state, WJB_KEY, label, strlen(label));
-	push_string(&state, WJB_VALUE, IDENTITY, strlen(IDENTITY));
-	push_string(&state, WJB_KEY, "kubernetes.io/hostname", strlen("kubernetes.io/hostname"));
-	push_string(&state, WJB_VALUE, VARDATA_ANY(hostname), VARSIZE_ANY_EXHDR(hostname));
+	lease_json_push_member(&state, forms[identity_version].label, IDENTITY);
+	lease_json_push_key(&state, "kubernetes.io/hostname");
+	lease_json_push(&state, WJB_VALUE, VARDATA_ANY(hostname), VARSIZE_ANY_EXHDR(hostname));
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

@@ -4,7 +4,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -28,6 +27,9 @@ lease_require_writable(const char *function)
 	PreventCommandIfReadOnly(function);
 }
 
+/*
+ * A text that must not be null.  what: as in "lease name must not be null".
+ */
 text *
 lease_arg_text(FunctionCallInfo fcinfo, int n, const char *what)
 {
@@ -38,6 +40,9 @@ lease_arg_text(FunctionCallInfo fcinfo, int n, const char *what)
 	return PG_GETARG_TEXT_PP(n);
 }
 
+/*
+ * The lease that two arguments name, with names that a lease can have.
+ */
 LeaseKey
 lease_arg_key(FunctionCallInfo fcinfo, int name, int namespace)
 {
@@ -50,6 +55,9 @@ lease_arg_key(FunctionCallInfo fcinfo, int name, int namespace)
 	return key;
 }
 
+/*
+ * Who acquires or holds a lease.
+ */
 text *
 lease_arg_holder(FunctionCallInfo fcinfo, int n)
 {

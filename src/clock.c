@@ -28,7 +28,6 @@
 #include "utils/timestamp.h"
 
 #include "lease.h"
-#include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_clock);
 PG_FUNCTION_INFO_V1(lease_clock_steps);
@@ -250,6 +249,9 @@ lease_clock_read(void)
 	return steady_time();
 }
 
+/*
+ * Likewise, for what needs to know no more than that.
+ */
 TimestampTz
 lease_clock_now(void)
 {

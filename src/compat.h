@@ -46,6 +46,11 @@ typedef bool TU_UpdateIndexes;
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
+#ifndef DATCONNLIMIT_INVALID_DB
+/* 15.4 began to mark databases whose DROP was interrupted. */
+#define database_is_invalid_form(datform) false
+#endif
+
 /* libpq/libpq.h needs the headers of all libraries that the server was built with. */
 extern bool pq_check_connection(void);
 

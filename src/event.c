@@ -19,7 +19,6 @@
 #include "utils/memutils.h"
 
 #include "lease.h"
-#include "compat.h"
 
 /* Of a holder's name.  A payload must be shorter than 8000 bytes. */
 #define MAX_HOLDER 4000

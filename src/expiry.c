@@ -15,7 +15,6 @@
 
 #include "lib/pairingheap.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "lease.h"
 
@@ -194,7 +193,7 @@ check(LeaseStore *store, const Expiry *expiry)
 	switch (lease_election_expire(store, &expiry->key, &row, &expires_at))
 	{
 		case LEASE_EXPIRED:
-			lease_wait_wake_at_end(&expiry->key, NULL);
+			lease_queue_wake_at_end(&expiry->key, NULL);
 			return lease_event_make(LEASE_EVENT_EXPIRED, &expiry->key, &row);
 		case LEASE_RENEWED:
 			lease_expiry_add(&expiry->key, expires_at);

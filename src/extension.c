@@ -16,7 +16,6 @@
 #include "utils/rel.h"
 
 #include "lease.h"
-#include "compat.h"
 
 #define EXTENSION_NAME "lease"
 

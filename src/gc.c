@@ -29,11 +29,9 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "lease.h"
-#include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_gc);
 PG_FUNCTION_INFO_V1(lease_gc_all);
@@ -209,6 +207,9 @@ find(LeaseStore *store, int limit)
 	return pass;
 }
 
+/*
+ * Begins a pass of several batches: finds what they are to delete.
+ */
 LeaseGcPass *
 lease_gc_find(LeaseStore *store)
 {

@@ -213,7 +213,7 @@ detail_of_refusal(LeaseStatus status, const LeaseRow *row)
 	}
 }
 
-static void
+pg_noreturn static void
 could_not_tell(const LeaseKey *key)
 {
 	ereport(ERROR,
@@ -222,6 +222,20 @@ could_not_tell(const LeaseKey *key)
 					text_to_cstring(key->name), text_to_cstring(key->namespace)),
 			 errdetail("Another transaction has it locked, perhaps to take it over."),
 			 errhint("Roll back and try again.")));
+}
+
+/*
+ * Was the guard not refused?  Errors out if that could not be told.
+ */
+static bool
+is_guarding(const LeaseKey *key, LeaseStatus status)
+{
+	if (status == LEASE_RENEWED)
+		return true;
+	lease_stat_answer(key->namespace, status, LEASE_STAT_LOST);
+	if (status == LEASE_BUSY)
+		could_not_tell(key);
+	return false;
 }
 
 /*
@@ -246,12 +260,7 @@ lease_guard(PG_FUNCTION_ARGS)
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
 	status = lease_election_guard(store, &key, token, &row);
 	lease_store_close(store);
-	if (status != LEASE_RENEWED)
-		lease_stat_answer(key.namespace, status, LEASE_STAT_LOST);
-
-	if (status == LEASE_BUSY)
-		could_not_tell(&key);
-	if (status != LEASE_RENEWED)
+	if (!is_guarding(&key, status))
 		ereport(ERROR,
 				(errcode(ERRCODE_LEASE_NOT_HELD),
 				 errmsg("lease \"%s\" in namespace \"%s\" is not held under fencing token %lld",
@@ -261,7 +270,7 @@ lease_guard(PG_FUNCTION_ARGS)
 				 errhint("Stop what the lease protects, and acquire it again.")));
 
 	remember_guarded(token);
-	lease_wait_wake_at_end(&key, NULL);
+	lease_queue_wake_at_end(&key, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -322,12 +331,7 @@ lease_guard_trigger(PG_FUNCTION_ARGS)
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);
 	status = guard_with_my_token(store, &key, &row);
 	lease_store_close(store);
-	if (status != LEASE_RENEWED)
-		lease_stat_answer(key.namespace, status, LEASE_STAT_LOST);
-
-	if (status == LEASE_BUSY)
-		could_not_tell(&key);
-	if (status != LEASE_RENEWED)
+	if (!is_guarding(&key, status))
 		ereport(ERROR,
 				(errcode(ERRCODE_LEASE_NOT_HELD),
 				 errmsg("cannot write to table \"%s\" without holding lease \"%s\" in namespace \"%s\"",
@@ -337,7 +341,7 @@ lease_guard_trigger(PG_FUNCTION_ARGS)
 				 errhint("Call lease_guard() before, or set lease.fencing_tokens to the token that lease_acquire() returned."),
 				 errtable(trigger->tg_relation)));
 
-	lease_wait_wake_at_end(&key, NULL);
+	lease_queue_wake_at_end(&key, NULL);
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
 						   trigger->tg_newtuple : trigger->tg_trigtuple);
 }

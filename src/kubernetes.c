@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "common/int.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -61,11 +62,15 @@ human_duration(int64 seconds)
 char *
 lease_age_text(TimestampTz since, TimestampTz at)
 {
+	int64		age;
+
 	if (TIMESTAMP_NOT_FINITE(since))
 		return pstrdup("<unknown>");
+	if (pg_sub_s64_overflow(at, since, &age))
+		age = PG_INT64_MAX;		/* since lies before 2000, and at as late as can be */
 
 	/* Division truncates towards zero, as Go's does. */
-	return human_duration((at - since) / USECS_PER_SEC);
+	return human_duration(age / USECS_PER_SEC);
 }
 
 /*

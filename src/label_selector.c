@@ -5,7 +5,7 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
+#include "miscadmin.h"
 
 #include "object.h"
 
@@ -149,22 +149,10 @@ struct LeaseSelector
 };
 
 static char *
-join(List *texts, const char *separator)
-{
-	StringInfoData s;
-	ListCell   *lc;
-
-	initStringInfo(&s);
-	foreach(lc, texts)
-		appendStringInfo(&s, "%s%s", lc == list_head(texts) ? "" : separator, (char *) lfirst(lc));
-	return s.data;
-}
-
-static char *
 invalid_value(const char *path, const char *value, List *messages)
 {
 	return psprintf("%s: Invalid value: %s: %s", path, lease_go_quote(value, strlen(value)),
-					join(messages, "; "));
+					lease_join(messages, "; "));
 }
 
 static bool
@@ -218,7 +206,7 @@ check_values(Lexer *lexer, Requirement *r)
 			faults = lappend(faults, invalid_value(psprintf("values[%d][%s]", i, r->key), value, messages));
 	}
 	if (faults != NIL && lexer->error == NULL)
-		lexer->error = list_length(faults) == 1 ? linitial(faults) : psprintf("[%s]", join(faults, ", "));
+		lexer->error = list_length(faults) == 1 ? linitial(faults) : psprintf("[%s]", lease_join(faults, ", "));
 }
 
 /* identifier or nothing, separated by commas, up to the parenthesis */
@@ -232,6 +220,7 @@ parse_list(Lexer *lexer)
 		char	   *literal;
 		Token		token = take_value(lexer, &literal);
 
+		CHECK_FOR_INTERRUPTS();
 		if (token == IDENTIFIER)
 		{
 			values = add_value(values, literal);
@@ -397,14 +386,7 @@ lease_selector_parse(const char *text, char **error)
 char *
 lease_label(const Jsonb *labels, const char *key)
 {
-	JsonbValue *value;
-
-	if (labels == NULL || !JB_ROOT_IS_OBJECT(labels))
-		return NULL;
-	value = getKeyJsonValueFromContainer(&unconstify(Jsonb *, labels)->root, key, strlen(key), NULL);
-	if (value == NULL || value->type != jbvString)
-		return NULL;
-	return pnstrdup(value->val.string.val, value->val.string.len);
+	return labels == NULL ? NULL : lease_json_text(&labels->root, key);
 }
 
 static bool
@@ -420,6 +402,9 @@ contains(List *values, const char *value)
 	return false;
 }
 
+/*
+ * Do these labels, NULL for none, match?
+ */
 bool
 lease_selector_matches(const LeaseSelector *selector, const Jsonb *labels)
 {
@@ -473,17 +458,10 @@ lease_selector_labels(const LeaseSelector *selector)
 	foreach(lc, selector->requirements)
 	{
 		const Requirement *r = lfirst(lc);
-		JsonbValue	v;
 
 		if (r->op != OP_IN || list_length(r->values) != 1)
 			continue;
-		v.type = jbvString;
-		v.val.string.val = r->key;
-		v.val.string.len = strlen(r->key);
-		pushJsonbValue(&state, WJB_KEY, &v);
-		v.val.string.val = linitial(r->values);
-		v.val.string.len = strlen(v.val.string.val);
-		pushJsonbValue(&state, WJB_VALUE, &v);
+		lease_json_push_member(&state, r->key, linitial(r->values));
 		count++;
 	}
 	return count == 0 ? NULL : JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));

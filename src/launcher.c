@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -22,14 +21,12 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "lease.h"
@@ -57,6 +54,7 @@ typedef struct Worker
 	BackgroundWorkerHandle *handle; /* NULL: not started */
 	int64		not_before;		/* by the monotonic clock, as all here */
 	int64		delay;
+	bool		no_slot;		/* it was to be started, and there was no slot */
 } Worker;
 
 static Worker *workers;			/* by the number of the mailbox */
@@ -92,7 +90,7 @@ lease_launcher_request_shmem(void)
  */
 
 /*
- * The databases that one may connect to, in the current memory context.
+ * The databases that one can connect to, in the current memory context.
  */
 static List *
 list_databases(void)
@@ -112,7 +110,8 @@ list_databases(void)
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 		MemoryContext old = MemoryContextSwitchTo(context);
 
-		if (database->datallowconn)
+		/* a DROP DATABASE that was interrupted leaves one behind that is invalid */
+		if (database->datallowconn && !database_is_invalid_form(database))
 			databases = lappend_oid(databases, database->oid);
 		MemoryContextSwitchTo(old);
 	}
@@ -149,7 +148,8 @@ report_refused(void)
 	if (lease_mailbox_take_refused() && !reported)
 	{
 		ereport(LOG,
-				(errmsg("not every database with the extension \"lease\" can have a worker"),
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("not every database with the extension \"lease\" can have a worker"),
 				 errhint("Increase max_worker_processes.")));
 		reported = true;
 	}
@@ -242,17 +242,22 @@ start(Worker *worker)
 	return started;
 }
 
+/*
+ * Says so once, until all have been started: others that come and go in between change
+ * nothing.
+ */
 static void
-report_no_slot(bool failed)
+report_no_slot(void)
 {
-	static bool reported = false;
-
-	if (failed && !reported)
-		ereport(LOG,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("could not start a lease worker: out of background worker slots"),
-				 errhint("Increase max_worker_processes. It is tried again now and then.")));
-	reported = failed;
+	for (int i = 0; i < max_worker_processes; i++)
+	{
+		if (workers[i].no_slot)
+			return;
+	}
+	ereport(LOG,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("could not start a lease worker: out of background worker slots"),
+			 errhint("Increase max_worker_processes.  It is tried again now and then.")));
 }
 
 /*
@@ -278,13 +283,15 @@ see_to_worker(Worker *worker, LeaseMailboxState state)
 		return worker->not_before;
 	if (lease_worker_is_unwelcome(worker->database))
 		worker->not_before = now + LOCKED_DELAY;
+	else if (start(worker))
+	{
+		worker->no_slot = false;
+		return PG_INT64_MAX;
+	}
 	else
 	{
-		bool		started = start(worker);
-
-		report_no_slot(!started);
-		if (started)
-			return PG_INT64_MAX;
+		report_no_slot();
+		worker->no_slot = true;
 		worker->delay = MAX_DELAY;	/* others may be visited */
 		worker->not_before = now + NO_SLOT_DELAY;
 	}

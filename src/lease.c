@@ -12,7 +12,6 @@
 #include "utils/guc.h"
 
 #include "lease.h"
-#include "compat.h"
 
 PG_MODULE_MAGIC;
 
@@ -26,7 +25,7 @@ request_shmem(void)
 {
 	if (previous_shmem_request_hook)
 		previous_shmem_request_hook();
-	lease_wait_request_shmem();
+	lease_queue_request_shmem();
 	lease_stat_request_shmem();
 	lease_mailbox_request_shmem();
 	lease_launcher_request_shmem();
@@ -42,7 +41,7 @@ startup_shmem(void)
 		previous_shmem_startup_hook();
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	lease_wait_startup_shmem();
+	lease_queue_startup_shmem();
 	lease_stat_startup_shmem();
 	lease_mailbox_startup_shmem();
 	lease_incarnation_startup_shmem();
@@ -58,7 +57,7 @@ _PG_init(void)
 	lease_memory_init();
 	lease_guard_init();
 	lease_gc_init();
-	lease_node_init();
+	lease_node_status_init();
 	lease_apiserver_init();
 	lease_worker_init();
 	lease_stat_init();

@@ -11,41 +11,51 @@
  *		api.c			SQL functions that acquire, renew, release, ask
  *		guard.c			SQL functions that tie a transaction to a token
  *		gc.c			SQL function that deletes what has expired
+ *		apply.c			SQL function that takes Kubernetes' JSON
  *		node_object.c	registered nodes
- *		node.c			nodes and their heartbeats
+ *		node.c			heartbeats of nodes
+ *		node_status.c	which nodes are ready
  *		apiserver.c		API servers and theirs
  *		stat_view.c		numbers, for people
  *		blockers.c		who has the row of a lease locked
  *		session.c		leases that end with the session
  *		wait.c			waiting for a lease
  *		election.c		who gets the lease: client-go's rules
- *		apply.c			Kubernetes' requests on whole objects
+ *		object_request.c	Kubernetes' requests on whole objects
+ *		store_batch.c	many renewals in one statement
  *		store.c			the table: finds it and chooses the way to its rows
  *		store_heap.c	... directly, where nothing is bypassed by it
  *		store_sql.c		... through the executor, always right
  *		store_object.c	... whole objects, through the executor
  *		trigger.c		what the table's triggers do with each row
+ *		wait_queue.c	who waits for a lease, and is woken
  *		event.c			events, as in a watch
- *		mailbox.c		shared memory between transactions and workers
- *		extension.c		the extension in the catalog
  *		history.c		holdings that have ended
+ *		store_side.c	the tables besides, through the executor
+ *		statement.c		statements whose plans are kept
+ *		extension.c		the extension in the catalog
+ *		mailbox.c		shared memory between transactions and workers
  *		stat.c			numbers, counted in shared memory
  *		stat_file.c		... and kept while the server is down
- *		relation.c		the extension's relations, locked without waiting
- *		subxact.c		work whose locks can be given back
- *		owner.c			work on behalf of the extension's owner
- *		permit.c		what the functions are about to write
+ *		label_selector.c	Kubernetes' label selectors
+ *		api_validation.c	the API server's messages about an object
+ *		object_decode.c	Kubernetes' JSON, strictly
+ *		object.c		rows as Kubernetes' JSON
+ *		memory.c		renewals in shared memory
  *		token.c			fencing tokens
- *		ttl.c			time arithmetic
  *		clock.c			the clock by which leases expire
  *		incarnation.c	since when this server can write
  *		args.c			arguments of the SQL functions
  *		result.c		their results
- *		object.c		rows as Kubernetes' JSON
- *		object_decode.c	Kubernetes' JSON, strictly
- *		api_validation.c	the API server's messages about an object
+ *		relation.c		the extension's relations, locked without waiting
+ *		subxact.c		work whose locks can be given back
+ *		owner.c			work on behalf of the extension's owner
+ *		permit.c		what the functions are about to write
+ *		ttl.c			time arithmetic
  *		validate.c		Kubernetes' rules for names, labels and so on
- *		label_selector.c	Kubernetes' label selectors
+ *		json.c			making and looking at jsonb
+ *		go_text.c		texts as Go makes them
+ *		go_time.c		times in Kubernetes' JSON
  *		kubernetes.c	words of Kubernetes
  */
 #ifndef LEASE_H
@@ -72,11 +82,19 @@
 #define LEASE_HISTORY "lease_history"
 #define LEASE_NODE "lease_node"
 #define LEASE_GC_POLICY "lease_gc_policy"
+#define LEASE_TRIGGER_BEFORE "lease_on_write"
+#define LEASE_TRIGGER_AFTER "lease_after_write"
 
 /* Where the leases of nodes are. */
 #define LEASE_NODE_NAMESPACE "kube-node-lease"
-#define LEASE_TRIGGER_BEFORE "lease_on_write"
-#define LEASE_TRIGGER_AFTER "lease_after_write"
+
+/* How long texts can be, in bytes, as Kubernetes has it */
+#define LEASE_MAX_SUBDOMAIN 253	/* DNS1123SubdomainMaxLength: a lease's name */
+#define LEASE_MAX_LABEL 63		/* DNS1123LabelMaxLength: a namespace; label values */
+#define LEASE_MAX_ANNOTATIONS (256 * 1024)	/* TotalAnnotationSizeLimitB, of all together */
+
+/* The one that there is for coordinated leader election */
+#define LEASE_STRATEGY "OldestEmulationVersion"
 
 /* No: the caller does not hold the lease, or not under this token. */
 #define ERRCODE_LEASE_NOT_HELD MAKE_SQLSTATE('L', 'S', '0', '0', '1')
@@ -175,7 +193,7 @@ typedef struct LeaseRow
 	int64		resource_version;
 } LeaseRow;
 
-/* What became of a call; the words users see are in api.c. */
+/* What became of a call; the words users see are in result.c. */
 typedef enum LeaseStatus
 {
 	LEASE_ACQUIRED,				/* a new holding, with a new token */
@@ -254,7 +272,7 @@ typedef enum LeaseApiResult
 {
 	LEASE_API_CREATED,
 	LEASE_API_CONFIGURED,		/* changed */
-	LEASE_API_UNCHANGED,		/* as it was, or read */
+	LEASE_API_UNCHANGED,		/* as it was */
 	LEASE_API_DELETED,
 	LEASE_API_DELETING,			/* kept by its finalizers, and marked */
 	LEASE_API_NOT_FOUND,		/* this and the rest: no */
@@ -350,6 +368,7 @@ typedef enum LeaseCounter
 
 typedef struct LeaseStore LeaseStore;
 typedef struct LeaseBatch LeaseBatch;
+typedef struct LeasePlace LeasePlace;
 
 /* election.c */
 extern bool lease_election_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row,
@@ -386,8 +405,8 @@ extern LeaseStatus lease_election_delete_of_owner(LeaseStore *store, const Lease
 extern LeaseStatus lease_election_guard(LeaseStore *store, const LeaseKey *key,
 										int64 token, LeaseRow *row);
 
-/* apply.c */
-extern LeaseApiReply *lease_api_get(Oid funcid, const LeaseKey *key);
+/* object_request.c */
+extern LeaseApiReply *lease_api_apply(LeaseStore *store, JsonbContainer *json, text *namespace);
 extern LeaseApiReply *lease_api_create(Oid funcid, Jsonb *object, text *namespace);
 extern LeaseApiReply *lease_api_replace(Oid funcid, Jsonb *object, text *namespace,
 										bool unconditional);
@@ -476,7 +495,6 @@ extern int32 lease_ttl_duration(const Interval *duration);
 extern int32 lease_ttl_seconds(const Interval *interval, const char *what);
 extern int64 lease_ttl_microseconds(const Interval *interval, const char *what);
 extern TimestampTz lease_ttl_after(TimestampTz time, int64 microseconds);
-extern TimestampTz lease_ttl_runs_out_at(TimestampTz renew_time, int32 duration_seconds);
 extern bool lease_ttl_may_run_out(TimestampTz renew_time, int32 duration_seconds,
 								  const LeaseTime *time, TimestampTz before);
 extern bool lease_ttl_is_ahead(const LeaseRow *row, const LeaseTime *time);
@@ -602,11 +620,13 @@ extern int64 lease_gc_batch(LeaseGcPass *pass, LeaseStore *store, bool *more);
 extern int64 lease_gc_trim_history(Oid relid, bool *more);
 
 /* node.c */
-extern void lease_node_init(void);
 extern bool lease_node_probe(Relation rel, Oid index, text *name, Snapshot snapshot,
 							 pg_uuid_t *uid);
 extern Relation lease_node_open(Oid funcid, LOCKMODE lockmode, Oid *index);
 extern Jsonb *lease_node_owner_references(text *name, pg_uuid_t *uid);
+
+/* node_status.c */
+extern void lease_node_status_init(void);
 
 /* apiserver.c */
 extern void lease_apiserver_init(void);
@@ -615,13 +635,21 @@ extern void lease_apiserver_init(void);
 extern void lease_session_bind(Oid funcid, const LeaseKey *key, const LeaseRow *row);
 
 /* wait.c */
-extern void lease_wait_request_shmem(void);
-extern void lease_wait_startup_shmem(void);
 extern LeaseStatus lease_wait_acquire(Oid funcid, const LeaseKey *key,
 									  const LeaseTerms *terms, int64 wait,
 									  bool atomic, LeaseRow *row, LeaseTime *time);
-extern void lease_wait_wake_at_end(const LeaseKey *key, const text *reserved_for);
-extern int64 lease_wait_count(Oid database, const char *namespace);
+
+/* wait_queue.c */
+#define LEASE_ACQUIRE_WAIT_EVENT "LeaseAcquire"
+extern void lease_queue_request_shmem(void);
+extern void lease_queue_startup_shmem(void);
+extern bool lease_queue_exists(void);
+extern LeasePlace *lease_queue_enter(const LeaseKey *key, const text *holder);
+extern void lease_queue_enter_again(void);
+extern bool lease_queue_is_first(void);
+extern void lease_queue_leave(LeasePlace *outer, bool wake_next);
+extern void lease_queue_wake_at_end(const LeaseKey *key, const text *reserved_for);
+extern int64 lease_queue_count(Oid database, const char *namespace);
 
 /* clock.c */
 extern void lease_clock_init(void);
@@ -644,7 +672,18 @@ extern void lease_guard_init(void);
 /* kubernetes.c */
 extern char *lease_age_text(TimestampTz since, TimestampTz at);
 
-/* object_decode.c */
+/* json.c */
+extern void lease_json_push(JsonbParseState **state, JsonbIteratorToken token, const char *s, int len);
+extern void lease_json_push_key(JsonbParseState **state, const char *key);
+extern void lease_json_push_member(JsonbParseState **state, const char *key, const char *s);
+extern JsonbValue *lease_json_member(const JsonbContainer *object, const char *key);
+extern char *lease_json_text(const JsonbContainer *object, const char *key);
+extern bool lease_json_text_is(const JsonbContainer *object, const char *key, const char *wanted);
+extern int	lease_json_compare(const JsonbValue *a, const JsonbValue *b);
+
+/* go_time.c */
+extern TimestampTz lease_whole_seconds(TimestampTz time);
+extern char *lease_time_text(TimestampTz time, bool micro);
 extern char *lease_parse_time(const char *s, bool micro, TimestampTz *time);
 
 /* label_selector.c */

@@ -17,13 +17,12 @@
 #include "utils/timestamp.h"
 
 #include "store.h"
-#include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_node_apply);
 PG_FUNCTION_INFO_V1(lease_node_register);
 PG_FUNCTION_INFO_V1(lease_node_remove);
 
-static void
+pg_noreturn static void
 invalid_node(const char *detail)
 {
 	ereport(ERROR,
@@ -40,7 +39,7 @@ invalid_node(const char *detail)
 static JsonbValue *
 get_member(Jsonb *object, const char *key, enum jbvType type, const char *path)
 {
-	JsonbValue *value = getKeyJsonValueFromContainer(&object->root, key, strlen(key), NULL);
+	JsonbValue *value = lease_json_member(&object->root, key);
 
 	if (value == NULL || value->type == jbvNull)
 		return NULL;
@@ -97,7 +96,7 @@ creation_time(const char *text)
 
 	if (lease_parse_time(text, false, &time) != NULL)
 		invalid_node("metadata.creationTimestamp is not a time as RFC 3339 has it.");
-	return time - (time % USECS_PER_SEC + USECS_PER_SEC) % USECS_PER_SEC;
+	return lease_whole_seconds(time);
 }
 
 static void

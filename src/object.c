@@ -6,7 +6,6 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -15,7 +14,6 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
-#include "utils/uuid.h"
 
 #include "object.h"
 
@@ -84,57 +82,10 @@ is_zero_time(TimestampTz time)
 	return time == (date2j(1, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
 }
 
-/*
- * A time in UTC, as metav1.Time or metav1.MicroTime.
- */
-char *
-lease_time_text(TimestampTz time, bool micro)
-{
-	int64		days = time / USECS_PER_DAY;
-	int64		left = time % USECS_PER_DAY;
-	int			year;
-	int			month;
-	int			day;
-	char	   *text = palloc(MAXDATELEN + 1);
-	int			len;
-
-	if (left < 0)
-	{
-		left += USECS_PER_DAY;
-		days--;
-	}
-	j2date((int) days + POSTGRES_EPOCH_JDATE, &year, &month, &day);
-	len = snprintf(text, MAXDATELEN + 1, "%04d-%02d-%02dT%02d:%02d:%02d", year, month, day,
-				   (int) (left / USECS_PER_HOUR),
-				   (int) (left / USECS_PER_MINUTE % MINS_PER_HOUR),
-				   (int) (left / USECS_PER_SEC % SECS_PER_MINUTE));
-	if (micro)
-		len += snprintf(text + len, MAXDATELEN + 1 - len, ".%06d", (int) (left % USECS_PER_SEC));
-	snprintf(text + len, MAXDATELEN + 1 - len, "Z");
-	return text;
-}
-
-static void
-push_string(JsonbParseState **state, JsonbIteratorToken token, const char *s, int len)
-{
-	JsonbValue	value;
-
-	value.type = jbvString;
-	value.val.string.val = unconstify(char *, s);
-	value.val.string.len = len;
-	(void) pushJsonbValue(state, token, &value);
-}
-
-static void
-push_key(JsonbParseState **state, const char *key)
-{
-	push_string(state, WJB_KEY, key, strlen(key));
-}
-
 static void
 push_cstring(JsonbParseState **state, const char *s)
 {
-	push_string(state, WJB_VALUE, s, strlen(s));
+	lease_json_push(state, WJB_VALUE, s, strlen(s));
 }
 
 static void
@@ -171,7 +122,7 @@ push_strings(JsonbParseState **state, ArrayType *array)
 	{
 		text	   *element = DatumGetTextPP(elements[i]);
 
-		push_string(state, WJB_ELEM, VARDATA_ANY(element), VARSIZE_ANY_EXHDR(element));
+		lease_json_push(state, WJB_ELEM, VARDATA_ANY(element), VARSIZE_ANY_EXHDR(element));
 	}
 	(void) pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
@@ -221,12 +172,12 @@ push_field(JsonbParseState **state, const LeaseObject *object, LeaseField field)
 	if (field == FIELD_CREATION_TIMESTAMP && is_zero_time(DatumGetTimestampTz(value)))
 		return;
 
-	push_key(state, lease_fields[field].key);
+	lease_json_push_key(state, lease_fields[field].key);
 	switch (kind)
 	{
 		case KIND_STRING:
 			t = DatumGetTextPP(value);
-			push_string(state, WJB_VALUE, VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
+			lease_json_push(state, WJB_VALUE, VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
 			break;
 		case KIND_UID:
 			push_cstring(state, lease_object_uid(object));
@@ -257,22 +208,23 @@ push_field(JsonbParseState **state, const LeaseObject *object, LeaseField field)
 	}
 }
 
+/*
+ * The object as the API server sends it.
+ */
 Jsonb *
 lease_object_to_jsonb(const LeaseObject *object)
 {
 	JsonbParseState *state = NULL;
 
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_key(&state, "apiVersion");
-	push_cstring(&state, LEASE_API_VERSION);
-	push_key(&state, "kind");
-	push_cstring(&state, LEASE_KIND);
-	push_key(&state, "metadata");
+	lease_json_push_member(&state, "apiVersion", LEASE_API_VERSION);
+	lease_json_push_member(&state, "kind", LEASE_KIND);
+	lease_json_push_key(&state, "metadata");
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (LeaseField f = 0; f < FIRST_SPEC_FIELD; f++)
 		push_field(&state, object, f);
 	(void) pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	push_key(&state, "spec");
+	lease_json_push_key(&state, "spec");
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (LeaseField f = FIRST_SPEC_FIELD; f < LEASE_FIELDS; f++)
 		push_field(&state, object, f);
@@ -300,9 +252,23 @@ typedef struct RowShape
 	Oid			type;
 	int32		typmod;
 	AttrNumber	attnum[LEASE_FIELDS];
-	AttrNumber	token;			/* fencing_token, or not there */
+	AttrNumber	token;			/* fencing_token, or InvalidAttrNumber */
 	Oid			relid;			/* of the table */
 } RowShape;
+
+/* The number of a column, or InvalidAttrNumber. */
+static AttrNumber
+find_column(TupleDesc tupdesc, const char *name)
+{
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+			return i + 1;
+	}
+	return InvalidAttrNumber;
+}
 
 static RowShape *
 get_shape(FunctionCallInfo fcinfo, HeapTupleHeader row, TupleDesc tupdesc)
@@ -318,8 +284,8 @@ get_shape(FunctionCallInfo fcinfo, HeapTupleHeader row, TupleDesc tupdesc)
 
 	for (LeaseField f = 0; f < LEASE_FIELDS; f++)
 	{
-		shape->attnum[f] = SPI_fnumber(tupdesc, lease_fields[f].column);
-		if (shape->attnum[f] <= 0 ||
+		shape->attnum[f] = find_column(tupdesc, lease_fields[f].column);
+		if (shape->attnum[f] == InvalidAttrNumber ||
 			TupleDescAttr(tupdesc, shape->attnum[f] - 1)->atttypid != lease_field_type(f))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -327,7 +293,7 @@ get_shape(FunctionCallInfo fcinfo, HeapTupleHeader row, TupleDesc tupdesc)
 							lease_fields[f].column, LEASE_TABLE),
 					 errhint("Undo what was done by hand to the objects of the extension \"lease\".")));
 	}
-	shape->token = SPI_fnumber(tupdesc, "fencing_token");
+	shape->token = find_column(tupdesc, "fencing_token");
 	shape->relid = lease_relation_find(LEASE_TABLE, get_func_namespace(fcinfo->flinfo->fn_oid));
 	shape->type = HeapTupleHeaderGetTypeId(row);
 	shape->typmod = HeapTupleHeaderGetTypMod(row);
@@ -380,7 +346,7 @@ lease_object(PG_FUNCTION_ARGS)
 		object.values[f] = values[shape->attnum[f] - 1];
 		object.nulls[f] = nulls[shape->attnum[f] - 1];
 	}
-	if (shape->token > 0 && !nulls[shape->token - 1])
+	if (shape->token != InvalidAttrNumber && !nulls[shape->token - 1])
 		lease_object_see_renewals(&object, shape->relid, DatumGetInt64(values[shape->token - 1]));
 	ReleaseTupleDesc(tupdesc);
 	PG_RETURN_JSONB_P(lease_object_to_jsonb(&object));

@@ -1,13 +1,11 @@
 /*
  * object.h
- *		A Lease as Kubernetes has it, between its JSON and its row.  For object.c,
- *		object_decode.c, api_validation.c, apply.c and store_object.c.
+ *		A Lease as Kubernetes has it, between its JSON and its row; and what its
+ *		messages are made with.
  */
 #ifndef LEASE_OBJECT_H
 #define LEASE_OBJECT_H
 
-#include "access/htup.h"
-#include "access/tupdesc.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
@@ -94,7 +92,6 @@ extern Jsonb *lease_object_to_jsonb(const LeaseObject *object);
 extern void lease_object_see_renewals(LeaseObject *object, Oid relid, int64 fencing_token);
 extern char *lease_object_text(const LeaseObject *object, LeaseField field);
 extern char *lease_object_uid(const LeaseObject *object);
-extern char *lease_time_text(TimestampTz time, bool micro);
 
 /* object_decode.c */
 extern char *lease_object_decode(JsonbContainer *json, LeaseObject *object);
@@ -103,7 +100,11 @@ extern char *lease_object_decode(JsonbContainer *json, LeaseObject *object);
 extern List *lease_object_validate(const LeaseObject *object, const LeaseObject *old);
 extern List *lease_check_qualified_name(const char *s);
 extern List *lease_check_label_value(const char *s);
+
+/* go_text.c */
 extern char *lease_go_quote(const char *s, int len);
+extern bool lease_go_prints(const char *s);
+extern char *lease_join(List *texts, const char *separator);
 
 /* store_object.c */
 extern bool lease_store_is_owner(LeaseStore *store);

@@ -12,15 +12,11 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "object.h"
-
-#define MICRO_TIME_LAYOUT "2006-01-02T15:04:05.000000Z07:00"
-#define TIME_LAYOUT "2006-01-02T15:04:05Z07:00"
 
 /*
  * What has been found wrong so far.  The first value of a wrong type hides the
@@ -44,12 +40,7 @@ typedef struct Member
 static int
 compare_members(const void *a, const void *b)
 {
-	const JsonbValue *x = &((const Member *) a)->key;
-	const JsonbValue *y = &((const Member *) b)->key;
-	int			r = memcmp(x->val.string.val, y->val.string.val,
-						   Min(x->val.string.len, y->val.string.len));
-
-	return r != 0 ? r : x->val.string.len - y->val.string.len;
+	return lease_json_compare(&((const Member *) a)->key, &((const Member *) b)->key);
 }
 
 static Member *
@@ -121,14 +112,27 @@ go_value(const JsonbValue *value)
 	}
 }
 
+/* Where in Go's structs a value was to go. */
+typedef struct Target
+{
+	const char *struct_name;
+	const char *path;
+	const char *type;
+} Target;
+
 static void
-wrong_type(Faults *faults, const char *value, const char *struct_name,
-		   const char *path, const char *type)
+wrong_type(Faults *faults, const char *value, Target target)
 {
 	if (faults->wrong_type == NULL)
 		faults->wrong_type =
 			psprintf("json: cannot unmarshal %s into Go struct field %s.%s of type %s",
-					 value, struct_name, path, type);
+					 value, target.struct_name, target.path, target.type);
+}
+
+static Target
+in_metadata(const char *path, const char *type)
+{
+	return (Target) {"ObjectMeta", path, type};
 }
 
 static void
@@ -141,199 +145,16 @@ unknown_field(Faults *faults, const char *path, const Member *member)
 }
 
 /*
- * Go's time.Parse for the two layouts of Kubernetes.
- */
-
-/* Two digits, or without fixed also one.  NULL if they are not there. */
-static const char *
-two_digits(const char *s, bool fixed, int *n)
-{
-	if (!isdigit((unsigned char) s[0]))
-		return NULL;
-	*n = s[0] - '0';
-	if (!isdigit((unsigned char) s[1]))
-		return fixed ? NULL : s + 1;
-	*n = *n * 10 + s[1] - '0';
-	return s + 2;
-}
-
-/* As package time quotes: everything but printable ASCII in hex. */
-static char *
-quote_time(const char *s)
-{
-	StringInfoData out;
-
-	initStringInfo(&out);
-	appendStringInfoChar(&out, '"');
-	for (; *s; s++)
-	{
-		unsigned char c = *s;
-
-		if (c == '"' || c == '\\')
-			appendStringInfo(&out, "\\%c", c);
-		else if (c < ' ' || c >= 0x80)
-			appendStringInfo(&out, "\\x%02x", c);
-		else
-			appendStringInfoChar(&out, c);
-	}
-	appendStringInfoChar(&out, '"');
-	return out.data;
-}
-
-static char *
-cannot_parse(const char *s, const char *layout, const char *rest, const char *element)
-{
-	return psprintf("parsing time %s as %s: cannot parse %s as %s", quote_time(s),
-					quote_time(layout), quote_time(rest), quote_time(element));
-}
-
-static char *
-out_of_range(const char *s, const char *what)
-{
-	return psprintf("parsing time %s: %s out of range", quote_time(s), what);
-}
-
-/* .123456 or, as in Go, ,123456.  NULL if it is none. */
-static const char *
-micro_fraction(const char *p, int *micros)
-{
-	if (*p != '.' && *p != ',')
-		return NULL;
-	*micros = 0;
-	for (int i = 1; i <= 6; i++)
-	{
-		if (!isdigit((unsigned char) p[i]))
-			return NULL;
-		*micros = *micros * 10 + p[i] - '0';
-	}
-	return p + 7;
-}
-
-/* Z or +09:00.  NULL if it is none; *range names what is out of range. */
-static const char *
-zone_offset(const char *p, int *offset, const char **range)
-{
-	int			hours;
-	int			minutes;
-
-	*offset = 0;
-	if (*p == 'Z')
-		return p + 1;
-	if (strlen(p) < 6 || p[3] != ':')
-		return NULL;
-	if (two_digits(p + 1, true, &hours) == NULL)
-		return NULL;
-	if (hours > 24)
-		*range = "time zone offset hour";
-	if (two_digits(p + 4, true, &minutes) == NULL)
-		return *range ? p : NULL;
-	if (minutes > 60)
-		*range = "time zone offset minute";
-	*offset = (hours * MINS_PER_HOUR + minutes) * SECS_PER_MINUTE;
-	if (*p == '-')
-		*offset = -*offset;
-	else if (*p != '+')
-		return *range ? p : NULL;
-	return p + 6;
-}
-
-/* The parts of a time up to its seconds, with what stands before each. */
-static const struct TimePart
-{
-	const char *before;
-	const char *element;
-	bool		fixed;
-	int			min;
-	int			max;
-	const char *name;
-}			time_parts[] = {
-	{"-", "01", true, 1, 12, "month"},
-	{"-", "02", true, 0, 99, "day"},
-	{"T", "15", false, 0, 23, "hour"},
-	{":", "04", true, 0, 59, "minute"},
-	{":", "05", true, 0, 59, "second"},
-};
-
-/*
- * Returns what is wrong with it, or NULL and sets *time.
- */
-char *
-lease_parse_time(const char *s, bool micro, TimestampTz *time)
-{
-	const char *layout = micro ? MICRO_TIME_LAYOUT : TIME_LAYOUT;
-	const char *p = s;
-	const char *next;
-	const char *range = NULL;
-	int			year = 0;
-	int			n[lengthof(time_parts)];
-	int			micros = 0;
-	int			offset;
-
-	for (int i = 0; i < 4; i++)
-	{
-		if (!isdigit((unsigned char) s[i]))
-			return cannot_parse(s, layout, s, "2006");
-		year = year * 10 + s[i] - '0';
-	}
-	p += 4;
-	for (int i = 0; i < lengthof(time_parts); i++)
-	{
-		const struct TimePart *part = &time_parts[i];
-
-		if (*p != part->before[0])
-			return cannot_parse(s, layout, p, part->before);
-		p++;
-		next = two_digits(p, part->fixed, &n[i]);
-		if (next == NULL)
-			return cannot_parse(s, layout, p, part->element);
-		if (n[i] < part->min || n[i] > part->max)
-			return out_of_range(s, part->name);
-		p = next;
-	}
-	if (micro)
-	{
-		next = micro_fraction(p, &micros);
-		if (next == NULL)
-			return cannot_parse(s, layout, p, ".000000");
-		p = next;
-	}
-	else if ((*p == '.' || *p == ',') && isdigit((unsigned char) p[1]))
-	{
-		/* Go takes any fraction */
-		int			unit = USECS_PER_SEC / 10;
-
-		for (p++; isdigit((unsigned char) *p); p++, unit /= 10)
-			micros += (*p - '0') * unit;
-	}
-
-	next = zone_offset(p, &offset, &range);
-	if (range != NULL)
-		return out_of_range(s, range);
-	if (next == NULL)
-		return cannot_parse(s, layout, p, "Z07:00");
-	if (*next != '\0')
-		return psprintf("parsing time %s: extra text: %s", quote_time(s), quote_time(next));
-	if (n[1] < 1 || n[1] > day_tab[isleap(year)][n[0] - 1])
-		return out_of_range(s, "day");
-
-	*time = (date2j(year, n[0], n[1]) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY +
-		(((int64) n[2] * MINS_PER_HOUR + n[3]) * SECS_PER_MINUTE + n[4] - offset) * USECS_PER_SEC +
-		micros;
-	return NULL;
-}
-
-/*
  * The kinds of fields.  Each returns false and notes why, if the value is not of
  * its kind.  null is no value and does not get here.
  */
 
 static bool
-decode_string(Faults *faults, const JsonbValue *value, const char *struct_name,
-			  const char *path, const char *type, char **s)
+decode_string(Faults *faults, const JsonbValue *value, Target target, char **s)
 {
 	if (value->type != jbvString)
 	{
-		wrong_type(faults, go_value(value), struct_name, path, type);
+		wrong_type(faults, go_value(value), target);
 		return false;
 	}
 	*s = string_of(value);
@@ -341,15 +162,15 @@ decode_string(Faults *faults, const JsonbValue *value, const char *struct_name,
 }
 
 static bool
-decode_integer(Faults *faults, const JsonbValue *value, const char *struct_name,
-			   const char *path, const char *type, int64 min, int64 max, int64 *n)
+decode_integer(Faults *faults, const JsonbValue *value, Target target, int64 min, int64 max,
+			   int64 *n)
 {
 	char	   *text;
 	char	   *end;
 
 	if (value->type != jbvNumeric)
 	{
-		wrong_type(faults, go_value(value), struct_name, path, type);
+		wrong_type(faults, go_value(value), target);
 		return false;
 	}
 	text = number_of(value);
@@ -357,7 +178,7 @@ decode_integer(Faults *faults, const JsonbValue *value, const char *struct_name,
 	*n = strtoi64(text, &end, 10);
 	if (errno != 0 || *end != '\0' || *n < min || *n > max)
 	{
-		wrong_type(faults, psprintf("number %s", text), struct_name, path, type);
+		wrong_type(faults, psprintf("number %s", text), target);
 		return false;
 	}
 	return true;
@@ -376,7 +197,7 @@ decode_time(Faults *faults, const JsonbValue *value, bool micro, TimestampTz *ti
 
 	/* metav1.Time is written without its fraction */
 	if (fault == NULL && !micro)
-		*time -= (*time % USECS_PER_SEC + USECS_PER_SEC) % USECS_PER_SEC;
+		*time = lease_whole_seconds(*time);
 	if (fault != NULL && faults->wrong_type == NULL)
 		faults->wrong_type = fault;
 	return fault == NULL;
@@ -393,7 +214,7 @@ decode_string_map(Faults *faults, const JsonbValue *value, const char *path,
 
 	if (!is_object(value))
 	{
-		wrong_type(faults, go_value(value), "ObjectMeta", path, "map[string]string");
+		wrong_type(faults, go_value(value), in_metadata(path, "map[string]string"));
 		return false;
 	}
 	members = sorted_members(value->val.binary.data, &count);
@@ -410,7 +231,7 @@ decode_string_map(Faults *faults, const JsonbValue *value, const char *path,
 		}
 		if (v.type != jbvString)
 		{
-			wrong_type(faults, go_value(&v), "ObjectMeta", path, "string");
+			wrong_type(faults, go_value(&v), in_metadata(path, "string"));
 			return false;
 		}
 		(void) pushJsonbValue(&state, WJB_KEY, &members[i].key);
@@ -429,7 +250,7 @@ decode_strings(Faults *faults, const JsonbValue *value, const char *path, Datum 
 
 	if (!is_array(value))
 	{
-		wrong_type(faults, go_value(value), "ObjectMeta", path, "[]string");
+		wrong_type(faults, go_value(value), in_metadata(path, "[]string"));
 		return false;
 	}
 	array = value->val.binary.data;
@@ -441,7 +262,7 @@ decode_strings(Faults *faults, const JsonbValue *value, const char *path, Datum 
 		char	   *s = "";
 
 		if (element->type != jbvNull &&
-			!decode_string(faults, element, "ObjectMeta", path, "string", &s))
+			!decode_string(faults, element, in_metadata(path, "string"), &s))
 			return false;
 		elements[i] = CStringGetTextDatum(s);
 	}
@@ -493,16 +314,16 @@ static bool
 decode_element_member(Faults *faults, const ElementMember *known, const char *struct_name,
 					  const char *path, JsonbValue *value)
 {
+	Target		target = {struct_name, psprintf("%s.%s", path, known->key), known->go_type};
 	TimestampTz time;
 	char	   *s;
 
-	path = psprintf("%s.%s", path, known->key);
 	if (known->go_type == NULL)
 		return true;
 	if (strcmp(known->go_type, "bool") == 0)
 	{
 		if (value->type != jbvBool)
-			wrong_type(faults, go_value(value), struct_name, path, known->go_type);
+			wrong_type(faults, go_value(value), target);
 		return value->type == jbvBool;
 	}
 	if (strcmp(known->go_type, "v1.Time") == 0)
@@ -513,7 +334,7 @@ decode_element_member(Faults *faults, const ElementMember *known, const char *st
 		value->val.string.len = strlen(value->val.string.val);
 		return true;
 	}
-	return decode_string(faults, value, struct_name, path, known->go_type, &s);
+	return decode_string(faults, value, target, &s);
 }
 
 /* path has no index, as in messages about types; those about fields have one. */
@@ -529,8 +350,7 @@ decode_element(Faults *faults, const JsonbValue *element, const ElementMember *k
 	{
 		if (!is_object(element))
 		{
-			wrong_type(faults, go_value(element), "ObjectMeta", path,
-					   psprintf("v1.%s", struct_name));
+			wrong_type(faults, go_value(element), in_metadata(path, psprintf("v1.%s", struct_name)));
 			return false;
 		}
 		members = sorted_members(element->val.binary.data, &count);
@@ -562,8 +382,7 @@ decode_elements(Faults *faults, const JsonbValue *value, const ElementMember *kn
 
 	if (!is_array(value))
 	{
-		wrong_type(faults, go_value(value), "ObjectMeta", path,
-				   psprintf("[]v1.%s", struct_name));
+		wrong_type(faults, go_value(value), in_metadata(path, psprintf("[]v1.%s", struct_name)));
 		return false;
 	}
 	array = value->val.binary.data;
@@ -633,35 +452,33 @@ decode_field(Faults *faults, LeaseField field, const char *struct_name, const ch
 	char	   *s = NULL;
 	int64		n;
 	TimestampTz time = 0;
+	Target		target = {struct_name, psprintf("%s.%s", path, info->key), info->go_type};
 
 	object->given[field] = true;
 	if (value->type == jbvNull)
 		return;
-	path = psprintf("%s.%s", path, info->key);
+	path = target.path;
 	switch (info->kind)
 	{
 		case KIND_STRING:
-			ok = decode_string(faults, value, struct_name, path, info->go_type, &s);
+			ok = decode_string(faults, value, target, &s);
 			if (ok)
 				*result = CStringGetTextDatum(s);
 			break;
 		case KIND_UID:
-			ok = decode_string(faults, value, struct_name, path, info->go_type, &object->uid) &&
+			ok = decode_string(faults, value, target, &object->uid) &&
 				uid_value(object->uid, result);
 			break;
 		case KIND_VERSION:
-			ok = decode_string(faults, value, struct_name, path, info->go_type,
-							   &object->resource_version) &&
+			ok = decode_string(faults, value, target, &object->resource_version) &&
 				version_value(object->resource_version, result);
 			break;
 		case KIND_INT32:
-			ok = decode_integer(faults, value, struct_name, path, info->go_type,
-								PG_INT32_MIN, PG_INT32_MAX, &n);
+			ok = decode_integer(faults, value, target, PG_INT32_MIN, PG_INT32_MAX, &n);
 			*result = Int32GetDatum((int32) n);
 			break;
 		case KIND_INT64:
-			ok = decode_integer(faults, value, struct_name, path, info->go_type,
-								PG_INT64_MIN, PG_INT64_MAX, &n);
+			ok = decode_integer(faults, value, target, PG_INT64_MIN, PG_INT64_MAX, &n);
 			*result = Int64GetDatum(n);
 			break;
 		case KIND_TIME:
@@ -705,7 +522,7 @@ decode_struct(Faults *faults, const JsonbValue *value, const char *struct_name,
 	}
 	if (!is_object(value))
 	{
-		wrong_type(faults, go_value(value), LEASE_KIND, path, psprintf("v1.%s", struct_name));
+		wrong_type(faults, go_value(value), (Target) {LEASE_KIND, path, psprintf("v1.%s", struct_name)});
 		return;
 	}
 	members = sorted_members(value->val.binary.data, &count);
@@ -726,19 +543,13 @@ decode_struct(Faults *faults, const JsonbValue *value, const char *struct_name,
 static char *
 check_kind(JsonbContainer *json)
 {
-	JsonbValue	buf;
-	JsonbValue *value;
-	char	   *kind;
-	char	   *version;
+	char	   *kind = lease_json_text(json, "kind");
+	char	   *version = lease_json_text(json, "apiVersion");
 
-	value = getKeyJsonValueFromContainer(json, "kind", strlen("kind"), &buf);
-	if (value == NULL || value->type != jbvString || value->val.string.len == 0)
+	if (kind == NULL || kind[0] == '\0')
 		return psprintf("Object 'Kind' is missing in '%s'", JsonbToCString(NULL, json, 0));
-	kind = string_of(value);
-	value = getKeyJsonValueFromContainer(json, "apiVersion", strlen("apiVersion"), &buf);
-	if (value == NULL || value->type != jbvString || value->val.string.len == 0)
+	if (version == NULL || version[0] == '\0')
 		return psprintf("Object 'apiVersion' is missing in '%s'", JsonbToCString(NULL, json, 0));
-	version = string_of(value);
 	if (strcmp(kind, LEASE_KIND) != 0 || strcmp(version, LEASE_API_VERSION) != 0)
 		return psprintf("no matches for kind %s in version %s",
 						lease_go_quote(kind, strlen(kind)),

@@ -31,6 +31,9 @@ lease_owner_begin(Oid relid)
 	return caller;
 }
 
+/*
+ * Acts as the caller again.
+ */
 void
 lease_owner_end(LeaseIdentity caller)
 {

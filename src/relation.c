@@ -8,11 +8,11 @@
 #include "nodes/pg_list.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 
 #include "lease.h"
+#include "compat.h"
 
-static void
+pg_noreturn static void
 report_missing(const char *name)
 {
 	ereport(ERROR,
@@ -21,6 +21,9 @@ report_missing(const char *name)
 			 errhint("Undo what was done by hand to the objects of the extension \"lease\".")));
 }
 
+/*
+ * A relation of the extension.  Errors out if there is none.
+ */
 Oid
 lease_relation_find(const char *name, Oid schema)
 {

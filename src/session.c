@@ -16,18 +16,14 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
-#include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/pmsignal.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "lease.h"
-#include "compat.h"
 
 /* Of all bindings together, so that a session's end takes a bounded time */
 #define MAX_RETRIES 20

@@ -33,7 +33,6 @@
 #include "utils/timestamp.h"
 
 #include "stat.h"
-#include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_stat_reset);
 
@@ -51,7 +50,7 @@ static int	max_namespaces;
 typedef struct NamespaceKey
 {
 	Oid			database;
-	char		namespace[64];	/* filled up with zeros */
+	char		namespace[LEASE_MAX_LABEL + 1];	/* filled up with zeros */
 } NamespaceKey;
 
 typedef struct NamespaceEntry
@@ -81,11 +80,14 @@ typedef struct KeptAddress
 {
 	uint32		generation;		/* 0: nothing is here */
 	int			len;
-	char		namespace[64];
+	char		namespace[LEASE_MAX_LABEL + 1];
 	pg_atomic_uint64 *counts;
 } KeptAddress;
 
 static KeptAddress kept[KEPT];
+
+static void save(int code, Datum arg);
+static void restore(void);
 
 /* We found no room, and look again at that time, or when the generation changes. */
 static uint32 full_generation = 0;
@@ -106,6 +108,7 @@ create_table(const char *name, long size, Size keysize, Size entrysize)
 void
 lease_stat_init(void)
 {
+	/* later, such a setting cannot be made */
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	DefineCustomIntVariable("lease.stat_namespaces",
@@ -128,9 +131,6 @@ lease_stat_request_shmem(void)
 	RequestAddinShmemSpace(size);
 	RequestNamedLWLockTranche(TRANCHE_NAME, 1);
 }
-
-static void save(int code, Datum arg);
-static void restore(void);
 
 void
 lease_stat_startup_shmem(void)
@@ -389,7 +389,7 @@ lease_stat_wait(const text *namespace, int64 microseconds)
  * Locks what is known of this database, for a change.  NULL, and nothing is
  * locked, if there is nothing.
  */
-static LeaseStatDatabase *
+static DatabaseEntry *
 lock_database(void)
 {
 	DatabaseEntry *entry;
@@ -400,7 +400,7 @@ lock_database(void)
 	entry = make_database(MyDatabaseId);
 	if (entry == NULL)
 		LWLockRelease(shared->lock);
-	return entry != NULL ? &entry->info : NULL;
+	return entry;
 }
 
 /*
@@ -409,14 +409,14 @@ lock_database(void)
 void
 lease_stat_gc_run(int64 microseconds)
 {
-	LeaseStatDatabase *info = lock_database();
+	DatabaseEntry *entry = lock_database();
 
-	if (info == NULL)
+	if (entry == NULL)
 		return;
-	info->gc_runs++;
-	info->gc_time += microseconds;
-	info->gc_last_time = GetCurrentTimestamp();
-	info->gc_last_duration = microseconds;
+	entry->info.gc_runs++;
+	entry->info.gc_time += microseconds;
+	entry->info.gc_last_time = GetCurrentTimestamp();
+	entry->info.gc_last_duration = microseconds;
 	LWLockRelease(shared->lock);
 }
 
@@ -426,11 +426,13 @@ lease_stat_gc_run(int64 microseconds)
 void
 lease_stat_error(const char *message)
 {
-	LeaseStatDatabase *info = lock_database();
+	DatabaseEntry *entry = lock_database();
+	LeaseStatDatabase *info;
 	int			len;
 
-	if (info == NULL)
+	if (entry == NULL)
 		return;
+	info = &entry->info;
 	len = pg_mbcliplen(message, strlen(message), sizeof(info->last_error) - 1);
 	memcpy(info->last_error, message, len);
 	info->last_error[len] = '\0';
@@ -445,12 +447,12 @@ lease_stat_error(const char *message)
 Datum
 lease_stat_reset(PG_FUNCTION_ARGS)
 {
-	LeaseStatDatabase *info = lock_database();
+	DatabaseEntry *entry = lock_database();
 
-	if (info != NULL)
+	if (entry != NULL)
 	{
 		remove_namespaces(MyDatabaseId);
-		clear_database((DatabaseEntry *) info);
+		clear_database(entry);
 		LWLockRelease(shared->lock);
 	}
 	PG_RETURN_VOID();

@@ -18,7 +18,7 @@
 typedef struct LeaseStatNamespace
 {
 	Oid			database;
-	char		namespace[64];
+	char		namespace[LEASE_MAX_LABEL + 1];
 	uint64		counts[LEASE_STAT_COUNTERS];
 } LeaseStatNamespace;
 

@@ -15,7 +15,6 @@
 #include "storage/fd.h"
 
 #include "stat.h"
-#include "compat.h"
 
 #define FILE_NAME PGSTAT_STAT_PERMANENT_DIRECTORY "/lease.stat"
 #define TEMPORARY_NAME FILE_NAME ".tmp"

@@ -17,7 +17,6 @@
 #include "utils/timestamp.h"
 
 #include "stat.h"
-#include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_stat_namespaces);
 PG_FUNCTION_INFO_V1(lease_stat_databases);
@@ -67,7 +66,7 @@ may_see_namespace(const Viewer *viewer, const LeaseStatNamespace *n)
 static int64
 waiting_in(const LeaseStatNamespace *n)
 {
-	return lease_wait_count(n->database, n->namespace);
+	return lease_queue_count(n->database, n->namespace);
 }
 
 static double
@@ -150,7 +149,7 @@ put_database(ReturnSetInfo *rsinfo, const LeaseStatDatabase *d, bool with_error)
 	bool		no_error = d->last_error_time == LEASE_NO_TIME || !with_error;
 	Datum		values[] = {
 		(Datum) 0,
-		Int64GetDatum(lease_wait_count(d->database, NULL)),
+		Int64GetDatum(lease_queue_count(d->database, NULL)),
 		Int64GetDatum(d->gc_runs),
 		Float8GetDatum(milliseconds(d->gc_time)),
 		TimestampTzGetDatum(d->gc_last_time),

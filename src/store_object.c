@@ -1,9 +1,9 @@
 /*
  * store_object.c
  *		Whole objects in the table, through the executor: what Kubernetes' requests
- *		read and write.  With store_sql.c, all SQL text of lease.
+ *		read and write.
  *
- * As there: constant statements but for the name of the table, run with the
+ * As in store_sql.c: constant statements but for the name of the table, run with the
  * caller's privileges.  What is written here is written by hand, so the triggers
  * ask who may say who holds a lease.
  */
@@ -13,13 +13,13 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "object.h"
 #include "store.h"
+#include "statement.h"
 #include "compat.h"
 
 /* Parameter $n of all statements is field n - 1. */
@@ -45,66 +45,47 @@ typedef enum Statement
 	STATEMENTS
 } Statement;
 
-/* %s is the table. */
-static const char *const statement_text[STATEMENTS] = {
-	[READ] = OBJECT,
-	[LOCK_NO_KEY] = OBJECT " FOR NO KEY UPDATE SKIP LOCKED",
-	[LOCK_EXCLUSIVE] = OBJECT " FOR UPDATE SKIP LOCKED",
-	[INSERT] = "INSERT INTO %s (name, generate_name, namespace, generation, labels,"
-	" annotations, owner_references, finalizers, managed_fields, holder_identity,"
-	" lease_duration_seconds, acquire_time, renew_time, lease_transitions, strategy,"
-	" preferred_holder)"
-	" VALUES ($1, $2, $3, $6, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
-	" ON CONFLICT (namespace, name) DO NOTHING",
+/* Their parameters are the fields of an object; fill_types() says of which types. */
+static Oid	types[LEASE_FIELDS];
+
+#define ON_LEASE(text) LEASE_STATEMENT(LEASE_TABLE, LEASE_FIELDS, types, text)
+
+static LeaseStatement statements[STATEMENTS] = {
+	[READ] = ON_LEASE(OBJECT),
+	[LOCK_NO_KEY] = ON_LEASE(OBJECT " FOR NO KEY UPDATE SKIP LOCKED"),
+	[LOCK_EXCLUSIVE] = ON_LEASE(OBJECT " FOR UPDATE SKIP LOCKED"),
+	[INSERT] = ON_LEASE(
+		"INSERT INTO %s (name, generate_name, namespace, generation, labels,"
+		" annotations, owner_references, finalizers, managed_fields, holder_identity,"
+		" lease_duration_seconds, acquire_time, renew_time, lease_transitions, strategy,"
+		" preferred_holder)"
+		" VALUES ($1, $2, $3, $6, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
+		" ON CONFLICT (namespace, name) DO NOTHING"),
 	/* uid: one that cannot be kept is made anew */
-	[INSERT_AS_GIVEN] = "INSERT INTO %s (name, generate_name, namespace, uid,"
-	" resource_version, generation, creation_timestamp, deletion_timestamp,"
-	" deletion_grace_period_seconds, labels, annotations, owner_references, finalizers,"
-	" managed_fields, holder_identity, lease_duration_seconds, acquire_time, renew_time,"
-	" lease_transitions, strategy, preferred_holder)"
-	" VALUES ($1, $2, $3, coalesce($4, pg_catalog.gen_random_uuid()), $5, $6, $7, $8, $9,"
-	" $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
-	" ON CONFLICT (namespace, name) DO NOTHING",
-	[UPDATE_METADATA] = "UPDATE ONLY %s SET" METADATA BY_KEY,
-	[UPDATE] = "UPDATE ONLY %s SET" METADATA ", holder_identity = $15,"
-	" lease_duration_seconds = $16, acquire_time = $17, renew_time = $18,"
-	" lease_transitions = $19, strategy = $20, preferred_holder = $21" BY_KEY,
-	[MARK_DELETED] = "UPDATE ONLY %s SET deletion_timestamp = $8,"
-	" deletion_grace_period_seconds = $9, generation = $6" BY_KEY,
+	[INSERT_AS_GIVEN] = ON_LEASE(
+		"INSERT INTO %s (name, generate_name, namespace, uid,"
+		" resource_version, generation, creation_timestamp, deletion_timestamp,"
+		" deletion_grace_period_seconds, labels, annotations, owner_references, finalizers,"
+		" managed_fields, holder_identity, lease_duration_seconds, acquire_time, renew_time,"
+		" lease_transitions, strategy, preferred_holder)"
+		" VALUES ($1, $2, $3, coalesce($4, pg_catalog.gen_random_uuid()), $5, $6, $7, $8, $9,"
+		" $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
+		" ON CONFLICT (namespace, name) DO NOTHING"),
+	[UPDATE_METADATA] = ON_LEASE("UPDATE ONLY %s SET" METADATA BY_KEY),
+	[UPDATE] = ON_LEASE(
+		"UPDATE ONLY %s SET" METADATA ", holder_identity = $15,"
+		" lease_duration_seconds = $16, acquire_time = $17, renew_time = $18,"
+		" lease_transitions = $19, strategy = $20, preferred_holder = $21" BY_KEY),
+	[MARK_DELETED] = ON_LEASE(
+		"UPDATE ONLY %s SET deletion_timestamp = $8,"
+		" deletion_grace_period_seconds = $9, generation = $6" BY_KEY),
 };
 
-/* Plans kept for the rest of the session, and the schema they were made for. */
-static SPIPlanPtr plans[STATEMENTS];
-static NameData plans_schema;
-
-static SPIPlanPtr
-connect_and_plan(const char *schema, Statement statement)
+static void
+fill_types(void)
 {
-	Oid			types[LEASE_FIELDS];
-	char	   *text;
-
-	SPI_connect();
-	if (strcmp(NameStr(plans_schema), schema) != 0)
-	{
-		for (int i = 0; i < STATEMENTS; i++)
-		{
-			if (plans[i] != NULL)
-				SPI_freeplan(plans[i]);
-			plans[i] = NULL;
-		}
-		namestrcpy(&plans_schema, schema);
-	}
-	if (plans[statement] != NULL)
-		return plans[statement];
-
 	for (LeaseField f = 0; f < LEASE_FIELDS; f++)
 		types[f] = lease_field_type(f);
-	text = psprintf(statement_text[statement], quote_qualified_identifier(schema, LEASE_TABLE));
-	plans[statement] = SPI_prepare_cursor(text, LEASE_FIELDS, types, CURSOR_OPT_GENERIC_PLAN);
-	if (plans[statement] == NULL)
-		elog(ERROR, "could not prepare \"%s\": %s", text, SPI_result_code_string(SPI_result));
-	SPI_keepplan(plans[statement]);
-	return plans[statement];
 }
 
 /*
@@ -132,6 +113,9 @@ fill_object(MemoryContext context, LeaseObject *object)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * Is the caller the owner of the table, or may he do what the owner may?
+ */
 bool
 lease_store_is_owner(LeaseStore *store)
 {
@@ -161,29 +145,22 @@ key_parameters(const LeaseKey *key, Datum *values, char *nulls)
 }
 
 /*
- * Runs READ or one of the LOCK statements; with a snapshot as for select_row()
- * in store_sql.c.
+ * Runs READ or one of the LOCK statements; the snapshot is as for
+ * lease_statement_select().
  */
 static bool
 select_object(LeaseStore *store, Statement statement, Snapshot snapshot,
 			  const LeaseKey *key, LeaseObject *object)
 {
 	MemoryContext context = CurrentMemoryContext;
-	SPIPlanPtr	plan = connect_and_plan(NameStr(store->table->schema), statement);
 	Datum		values[LEASE_FIELDS];
 	char		nulls[LEASE_FIELDS];
-	int			result;
 	bool		found;
 
 	key_parameters(key, values, nulls);
-	if (snapshot != InvalidSnapshot)
-		result = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot,
-									  true, false, 1);
-	else
-		result = SPI_execute_plan(plan, values, nulls, false, 1);
-	if (result != SPI_OK_SELECT)
-		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
-	found = SPI_processed > 0;
+	fill_types();
+	found = lease_statement_select(&statements[statement], NameStr(store->table->schema),
+								   values, nulls, snapshot, 1);
 	if (found)
 	{
 		bool		isnull;
@@ -210,14 +187,6 @@ lease_store_read_object(LeaseStore *store, const LeaseKey *key, LeaseObject *obj
 	return found;
 }
 
-static void
-serialization_failure(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent update")));
-}
-
 /*
  * Locks the newest version, whatever it is, and reads it.  Never waits.  STALE if
  * there is none.  Unlike an acquirer, who asks for something like this wants to
@@ -241,7 +210,7 @@ lease_store_lock_object(LeaseStore *store, const LeaseKey *key, LockTupleMode mo
 	if (!lease_store_read_object(store, key, object))
 		return LEASE_LOCK_STALE;
 	if (IsolationUsesXactSnapshot() && !select_object(store, READ, InvalidSnapshot, key, object))
-		serialization_failure();
+		lease_statement_conflict();
 	return LEASE_LOCK_BUSY;
 }
 
@@ -249,37 +218,26 @@ lease_store_lock_object(LeaseStore *store, const LeaseKey *key, LockTupleMode mo
  * Runs a statement that writes an object.  Returns whether a row was written.
  */
 static bool
-write_object(LeaseStore *store, Statement statement, LeaseObject *object)
+write_object(LeaseStore *store, Statement statement, int expected, LeaseObject *object)
 {
-	SPIPlanPtr	plan = connect_and_plan(NameStr(store->table->schema), statement);
 	char		nulls[LEASE_FIELDS];
 	LeasePermit outer = {0};
-	int			result;
-	bool		written;
+	int64		written;
 
 	for (LeaseField f = 0; f < LEASE_FIELDS; f++)
 		nulls[f] = object->nulls[f] ? 'n' : ' ';
+	fill_types();
 
 	/* That it is being deleted is for nobody to write, but for a deletion. */
 	if (statement == MARK_DELETED)
 		outer = lease_permit_begin(LEASE_BY_HAND);
-	result = SPI_execute_plan(plan, object->values, nulls, false, 0);
+	written = lease_statement_write(&statements[statement], NameStr(store->table->schema),
+									object->values, nulls, expected);
 	if (statement == MARK_DELETED)
 		lease_permit_end(outer);
-
-	if (result == SPI_OK_REWRITTEN)
-	{
-		/* see write_row() in store_sql.c */
-		SPI_freeplan(plan);
-		plans[statement] = NULL;
-		SPI_finish();
-		return false;
-	}
-	if (result != SPI_OK_INSERT && result != SPI_OK_UPDATE)
-		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(result));
-	written = SPI_processed > 0;
-	SPI_finish();
-	return written;
+	if (written == LEASE_REWRITTEN)
+		lease_statement_suppressed("lease");
+	return written > 0;
 }
 
 /* As lease_store_insert() needs it; with as_given, what the server decides comes along. */
@@ -296,8 +254,9 @@ insert(LeaseStore *store, const LeaseKey *key, void *arg)
 	LeaseObject gone;
 
 	if (IsolationUsesXactSnapshot() && select_object(store, READ, InvalidSnapshot, key, &gone))
-		serialization_failure();
-	return write_object(store, insertion->as_given ? INSERT_AS_GIVEN : INSERT, insertion->object);
+		lease_statement_conflict();
+	return write_object(store, insertion->as_given ? INSERT_AS_GIVEN : INSERT, SPI_OK_INSERT,
+						insertion->object);
 }
 
 /*
@@ -320,11 +279,8 @@ static void
 update(LeaseStore *store, Statement statement, LeaseObject *object)
 {
 	/* The row is locked, so it is there. */
-	if (!write_object(store, statement, object))
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-				 errmsg("lease was not written"),
-				 errdetail("A trigger or a rule on the table suppressed it.")));
+	if (!write_object(store, statement, SPI_OK_UPDATE, object))
+		lease_statement_suppressed("lease");
 }
 
 /*

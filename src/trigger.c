@@ -256,12 +256,11 @@ static HeapTuple
 with_creation_timestamp(Relation rel, HeapTuple tuple)
 {
 	Column		created = get_column(rel, tuple, "creation_timestamp");
-	TimestampTz now = GetCurrentTimestamp();
 	bool		isnull = false;
 
 	if (!created.isnull || is_owner(rel))
 		return tuple;
-	created.value = TimestampTzGetDatum(now - now % USECS_PER_SEC);
+	created.value = TimestampTzGetDatum(lease_whole_seconds(GetCurrentTimestamp()));
 	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), 1, &created.attnum,
 									 &created.value, &isnull);
 }
@@ -475,7 +474,7 @@ static void
 after_insert(const LeaseKey *key, const LeaseRow *new)
 {
 	lease_event_note(LEASE_EVENT_ADDED, key, new);
-	lease_wait_wake_at_end(key, new->reserved_for);
+	lease_queue_wake_at_end(key, new->reserved_for);
 }
 
 static void
@@ -498,7 +497,7 @@ after_update(Relation rel, HeapTuple old_tuple, const LeaseKey *key,
 	lease_event_note(LEASE_EVENT_MODIFIED, key, new);
 
 	/* What is edited may have freed the lease without changing its holder. */
-	lease_wait_wake_at_end(key, new->reserved_for);
+	lease_queue_wake_at_end(key, new->reserved_for);
 }
 
 static void
@@ -510,7 +509,7 @@ after_delete(Relation rel, HeapTuple old_tuple, const LeaseKey *key, LeaseRow *o
 	old->resource_version = lease_ttl_next_resource_version(old->resource_version,
 															lease_clock_now());
 	lease_event_note(LEASE_EVENT_DELETED, key, old);
-	lease_wait_wake_at_end(key, old->reserved_for);
+	lease_queue_wake_at_end(key, old->reserved_for);
 }
 
 /*

@@ -16,7 +16,7 @@
 #define USECS_1970_TO_2000 \
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
-static void
+pg_noreturn static void
 interval_error(const char *what, const char *detail)
 {
 	ereport(ERROR,
@@ -78,8 +78,8 @@ lease_ttl_duration(const Interval *duration)
 /*
  * When the time of a lease runs out, held or not; LEASE_NO_TIME if it has none.
  */
-TimestampTz
-lease_ttl_runs_out_at(TimestampTz renew_time, int32 duration_seconds)
+static TimestampTz
+runs_out_at(TimestampTz renew_time, int32 duration_seconds)
 {
 	TimestampTz result;
 
@@ -130,7 +130,7 @@ lease_ttl_expires_at(const LeaseRow *row, const LeaseTime *time)
 {
 	if (lease_row_is_free(row))
 		return LEASE_NO_TIME;
-	return lease_ttl_runs_out_at(renewed_at(row, time), row->lease_duration_seconds);
+	return runs_out_at(renewed_at(row, time), row->lease_duration_seconds);
 }
 
 /*
@@ -151,7 +151,7 @@ bool
 lease_ttl_may_run_out(TimestampTz renew_time, int32 duration_seconds,
 					  const LeaseTime *time, TimestampTz before)
 {
-	return lease_ttl_runs_out_at(renew_time, duration_seconds) < before ||
+	return runs_out_at(renew_time, duration_seconds) < before ||
 		(time->steady && renew_time > time->now);
 }
 
@@ -217,8 +217,8 @@ lease_ttl_available_at(const LeaseRow *row, const text *holder, const LeaseTime 
 bool
 lease_ttl_is_collectable(const LeaseRow *row, int64 expired_for, const LeaseTime *time)
 {
-	TimestampTz ran_out = lease_ttl_runs_out_at(renewed_at(row, time), row->lease_duration_seconds);
-	TimestampTz since = Min(ran_out, lease_ttl_runs_out_at(row->renew_time, row->lease_duration_seconds));
+	TimestampTz ran_out = runs_out_at(renewed_at(row, time), row->lease_duration_seconds);
+	TimestampTz since = Min(ran_out, runs_out_at(row->renew_time, row->lease_duration_seconds));
 
 	return (ran_out == LEASE_NO_TIME ||
 			(ran_out < time->now && lease_ttl_after(since, expired_for) < time->now)) &&

@@ -19,11 +19,6 @@
 
 #include "lease.h"
 
-#define MAX_SUBDOMAIN_LEN 253	/* DNS1123SubdomainMaxLength */
-#define MAX_LABEL_LEN 63		/* DNS1123LabelMaxLength, label values */
-#define MAX_ANNOTATIONS_LEN (256 * 1024)	/* TotalAnnotationSizeLimitB */
-#define STRATEGY "OldestEmulationVersion"
-
 PG_FUNCTION_INFO_V1(lease_valid_name);
 PG_FUNCTION_INFO_V1(lease_valid_namespace);
 PG_FUNCTION_INFO_V1(lease_valid_labels);
@@ -98,7 +93,7 @@ lease_is_name_syntax(const char *s, int len)
 static bool
 is_name_part(const char *s, int len)
 {
-	return len <= MAX_LABEL_LEN && lease_is_name_syntax(s, len);
+	return len <= LEASE_MAX_LABEL && lease_is_name_syntax(s, len);
 }
 
 /* a name part, with a DNS subdomain and a slash before it or not */
@@ -111,7 +106,7 @@ is_qualified_name(const char *s, int len)
 	{
 		int			prefix_len = slash - s;
 
-		if (prefix_len > MAX_SUBDOMAIN_LEN || !lease_is_dns_subdomain_syntax(s, prefix_len))
+		if (prefix_len > LEASE_MAX_SUBDOMAIN || !lease_is_dns_subdomain_syntax(s, prefix_len))
 			return false;
 		s = slash + 1;
 		len -= prefix_len + 1;
@@ -166,7 +161,7 @@ annotation_is_valid(const JsonbValue *key, const JsonbValue *value, void *state)
 		return false;
 
 	*total += key->val.string.len + value->val.string.len;
-	if (*total > MAX_ANNOTATIONS_LEN)
+	if (*total > LEASE_MAX_ANNOTATIONS)
 		return false;
 
 	/* Annotation keys are lower-cased before the check, label keys are not. */
@@ -179,8 +174,7 @@ annotation_is_valid(const JsonbValue *key, const JsonbValue *value, void *state)
 static bool
 has_text(JsonbContainer *object, const char *key)
 {
-	JsonbValue	buf;
-	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buf);
+	JsonbValue *value = lease_json_member(object, key);
 
 	return value != NULL && value->type == jbvString && value->val.string.len > 0;
 }
@@ -189,8 +183,7 @@ has_text(JsonbContainer *object, const char *key)
 static bool
 get_optional_bool(JsonbContainer *object, const char *key, bool *result)
 {
-	JsonbValue	buf;
-	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buf);
+	JsonbValue *value = lease_json_member(object, key);
 
 	*result = value != NULL && value->type == jbvBool && value->val.boolean;
 	return value == NULL || value->type == jbvBool || value->type == jbvNull;
@@ -212,26 +205,35 @@ owner_reference_is_valid(JsonbContainer *object, int *controllers)
 	return *controllers <= 1;
 }
 
+/*
+ * SQL: lease_valid_name(name)
+ */
 Datum
 lease_valid_name(PG_FUNCTION_ARGS)
 {
 	text	   *name = PG_GETARG_TEXT_PP(0);
 	int			len = VARSIZE_ANY_EXHDR(name);
 
-	PG_RETURN_BOOL(len <= MAX_SUBDOMAIN_LEN &&
+	PG_RETURN_BOOL(len <= LEASE_MAX_SUBDOMAIN &&
 				   lease_is_dns_subdomain_syntax(VARDATA_ANY(name), len));
 }
 
+/*
+ * SQL: lease_valid_namespace(namespace)
+ */
 Datum
 lease_valid_namespace(PG_FUNCTION_ARGS)
 {
 	text	   *namespace = PG_GETARG_TEXT_PP(0);
 	int			len = VARSIZE_ANY_EXHDR(namespace);
 
-	PG_RETURN_BOOL(len <= MAX_LABEL_LEN &&
+	PG_RETURN_BOOL(len <= LEASE_MAX_LABEL &&
 				   lease_is_dns_label_syntax(VARDATA_ANY(namespace), len));
 }
 
+/*
+ * SQL: lease_valid_labels(labels)
+ */
 Datum
 lease_valid_labels(PG_FUNCTION_ARGS)
 {
@@ -240,6 +242,9 @@ lease_valid_labels(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(check_members(&labels->root, label_is_valid, NULL));
 }
 
+/*
+ * SQL: lease_valid_annotations(annotations)
+ */
 Datum
 lease_valid_annotations(PG_FUNCTION_ARGS)
 {
@@ -249,6 +254,9 @@ lease_valid_annotations(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(check_members(&annotations->root, annotation_is_valid, &total));
 }
 
+/*
+ * SQL: lease_valid_owner_references(owner_references)
+ */
 Datum
 lease_valid_owner_references(PG_FUNCTION_ARGS)
 {
@@ -274,6 +282,9 @@ lease_valid_owner_references(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(true);
 }
 
+/*
+ * SQL: lease_valid_finalizers(finalizers)
+ */
 Datum
 lease_valid_finalizers(PG_FUNCTION_ARGS)
 {
@@ -300,6 +311,9 @@ lease_valid_finalizers(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(true);
 }
 
+/*
+ * SQL: lease_valid_managed_fields(managed_fields)
+ */
 Datum
 lease_valid_managed_fields(PG_FUNCTION_ARGS)
 {
@@ -317,6 +331,9 @@ lease_valid_managed_fields(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(true);
 }
 
+/*
+ * SQL: lease_valid_strategy(strategy)
+ */
 Datum
 lease_valid_strategy(PG_FUNCTION_ARGS)
 {
@@ -327,7 +344,7 @@ lease_valid_strategy(PG_FUNCTION_ARGS)
 	if (memchr(s, '/', len) != NULL)
 		PG_RETURN_BOOL(is_qualified_name(s, len));
 	PG_RETURN_BOOL(len == 0 ||
-				   (len == strlen(STRATEGY) && memcmp(s, STRATEGY, len) == 0));
+				   (len == strlen(LEASE_STRATEGY) && memcmp(s, LEASE_STRATEGY, len) == 0));
 }
 
 /*
@@ -356,7 +373,7 @@ lease_validate_name(const text *name)
 	const char *s = VARDATA_ANY(name);
 	int			len = VARSIZE_ANY_EXHDR(name);
 
-	check_length("lease name", len, MAX_SUBDOMAIN_LEN);
+	check_length("lease name", len, LEASE_MAX_SUBDOMAIN);
 	if (!lease_is_dns_subdomain_syntax(s, len))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
@@ -374,7 +391,7 @@ lease_validate_namespace(const text *namespace)
 	const char *s = VARDATA_ANY(namespace);
 	int			len = VARSIZE_ANY_EXHDR(namespace);
 
-	check_length("lease namespace", len, MAX_LABEL_LEN);
+	check_length("lease namespace", len, LEASE_MAX_LABEL);
 	if (!lease_is_dns_label_syntax(s, len))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
@@ -407,7 +424,7 @@ lease_validate_hostname(const text *hostname)
 	const char *s = VARDATA_ANY(hostname);
 	int			len = VARSIZE_ANY_EXHDR(hostname);
 
-	check_length("hostname", len, MAX_LABEL_LEN);
+	check_length("hostname", len, LEASE_MAX_LABEL);
 	if (!is_name_part(s, len))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),

@@ -27,14 +27,13 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
-#include "storage/proc.h"
+#include "storage/lwlock.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
 #include "lease.h"
 #include "compat.h"
@@ -63,25 +62,10 @@ static bool notify = true;
 static int	gc_interval;
 
 static Oid	schema;				/* of the extension; InvalidOid: of a version that is not served */
-static MemoryContext mail_context;	/* events that are being dealt with */
-static MemoryContext gc_context;	/* a pass of the collection */
-static LeaseGcPass *pass = NULL;
-static bool trimming = false;	/* the leases are done, now the history */
-static int64 gc_time;			/* what the steps of the pass took */
 
-/* Leases whose renewals are to be written back, from the next one on */
-static MemoryContext flush_context;
-static LeaseUnwritten *unwritten;
-static Oid	unwritten_relid;
-static int	unwritten_count = 0;
-static int	unwritten_next = 0;
-static int64 last_flush;		/* when they were looked for */
-
-/* When to do what next, by the monotonic clock */
+/* When to do what next, by the monotonic clock, as all times here */
 static int64 next_look = 0;
 static int64 next_scan = 0;
-static int64 next_gc = 0;
-static int64 last_gc;			/* when the last pass began */
 
 void
 lease_worker_init(void)
@@ -191,7 +175,8 @@ find_extension(void)
 		schema = InvalidOid;
 		if (strncmp(reported, version, NAMEDATALEN - 1) != 0)
 			ereport(LOG,
-					(errmsg("lease worker for database \"%s\" is idle", get_database_name(MyDatabaseId)),
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("lease worker for database \"%s\" is idle", get_database_name(MyDatabaseId)),
 					 errdetail("The library has version %s, the extension has version %s.",
 							   LEASE_VERSION, version),
 					 errhint("Restart the server if it has loaded another library than is installed; otherwise run ALTER EXTENSION lease UPDATE.")));
@@ -236,6 +221,8 @@ look_around(void)
  * ---------- Events ----------
  */
 
+static MemoryContext mail_context;	/* events that are being dealt with */
+
 /*
  * If listeners are so slow that the queue fills up, nobody may use NOTIFY in the
  * end.
@@ -249,7 +236,8 @@ queue_is_full(void)
 
 	if (full && !reported)
 		ereport(LOG,
-				(errmsg("lease events are not sent because the notification queue is filling up"),
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("lease events are not sent because the notification queue is filling up"),
 				 errhint("Look for a session that listens and does not end its transaction.")));
 	reported = full;
 	return full;
@@ -367,6 +355,13 @@ check_expiries(void)
  * ---------- Collection ----------
  */
 
+static MemoryContext gc_context;	/* a pass of the collection */
+static LeaseGcPass *pass = NULL;
+static bool trimming = false;	/* the leases are done, now the history */
+static int64 gc_time;			/* what the steps of the pass took */
+static int64 next_gc = 0;
+static int64 last_gc;			/* when the last pass began */
+
 /*
  * Takes a step: begins a pass, or deletes a batch of leases, or of the history.
  */
@@ -428,6 +423,14 @@ gc_due(void)
 /*
  * ---------- Renewals in memory ----------
  */
+
+/* Leases whose renewals are to be written back, from the next one on */
+static MemoryContext flush_context;
+static LeaseUnwritten *unwritten;
+static Oid	unwritten_relid;
+static int	unwritten_count = 0;
+static int	unwritten_next = 0;
+static int64 last_flush;		/* when they were looked for */
 
 /*
  * Takes a step: looks for renewals that are in memory only, or writes a batch of them

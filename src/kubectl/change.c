@@ -3,14 +3,11 @@
  *		kubectl label, annotate and delete.
  *
  * Each object is read, changed and written back, with the API server's checks
- * (apply.c).  One that somebody else has locked is reported, and left.
+ * (object_request.c).  One that somebody else has locked is reported, and left.
  */
 #include "postgres.h"
 
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "catalog/pg_type.h"
 
 #include "object.h"
 #include "kubectl.h"
@@ -19,22 +16,11 @@
  * ---------- Writing back ----------
  */
 
-static LeaseKey
-key_of(const KubectlItem *item)
-{
-	LeaseKey	key;
-
-	key.namespace = cstring_to_text(item->namespace);
-	key.name = cstring_to_text(item->name);
-	return key;
-}
-
 /*
- * Says what kubectl says when the API server says no.  doing: "error when ...: ",
- * or empty.
+ * What kubectl says when the API server says no.
  */
-void
-kubectl_say_refusal(KubectlCommand *command, const LeaseApiReply *reply, const char *doing)
+static void
+say_refusal(KubectlCommand *command, const LeaseApiReply *reply, const char *doing)
 {
 	ListCell   *lc;
 
@@ -69,33 +55,49 @@ kubectl_say_refusal(KubectlCommand *command, const LeaseApiReply *reply, const c
 	}
 }
 
-static bool
-is_refusal(const LeaseApiReply *reply)
+/*
+ * Did the API server say no?  Then says what kubectl says.  doing: "error when ...: ",
+ * or empty.
+ */
+bool
+kubectl_is_refused(KubectlCommand *command, const LeaseApiReply *reply, const char *doing)
 {
-	return reply->result >= LEASE_API_NOT_FOUND;
+	if (reply->result < LEASE_API_NOT_FOUND)
+		return false;
+	say_refusal(command, reply, doing);
+	return true;
 }
 
-/* False, with what kubectl says, if it could not be written. */
-bool
-kubectl_write_back(KubectlCommand *command, const KubectlItem *item, Jsonb *object)
+/* Likewise, for what a function said about a node. */
+static bool
+is_busy(KubectlCommand *command, const KubectlItem *node, const char *result)
 {
-	if (item->type == KUBECTL_NODE)
-	{
-		if (strcmp(kubectl_write_node(command, object), "busy") != 0)
-			return true;
-		kubectl_say_error(command, ERRCODE_LOCK_NOT_AVAILABLE,
-						  "error: could not lock node \"%s\": another transaction has it locked", item->name);
+	if (strcmp(result, "busy") != 0)
 		return false;
-	}
-	else
-	{
-		LeaseApiReply *reply = lease_api_replace(command->funcid, object,
-												 cstring_to_text(item->namespace), true);
+	kubectl_say_error(command, ERRCODE_LOCK_NOT_AVAILABLE,
+					  "error: could not lock node \"%s\": another transaction has it locked", node->name);
+	return true;
+}
 
-		if (is_refusal(reply))
-			kubectl_say_refusal(command, reply, "");
-		return !is_refusal(reply);
-	}
+/*
+ * Writes an object in place of what is there.  False, with what kubectl says, if that
+ * is not possible.  *changed, unless changed is NULL: it was not like that already, as
+ * far as that can be told.
+ */
+bool
+kubectl_write_back(KubectlCommand *command, const KubectlItem *item, Jsonb *object,
+				   const char *doing, bool *changed)
+{
+	LeaseApiReply *reply;
+
+	if (changed != NULL)
+		*changed = true;
+	if (item->type == KUBECTL_NODE)
+		return !is_busy(command, item, kubectl_write_node(command, object));
+	reply = lease_api_replace(command->funcid, object, cstring_to_text(item->namespace), true);
+	if (changed != NULL)
+		*changed = reply->result != LEASE_API_UNCHANGED;
+	return !kubectl_is_refused(command, reply, doing);
 }
 
 /* --dry-run: nothing is written; the words that are added to the message. */
@@ -153,8 +155,9 @@ is_change(const char *word)
 		(len > 1 && word[len - 1] == '-');
 }
 
+/* Refuses what cannot be a label. */
 static void
-add_label(Changes *changes, const char *spec, char *key, char *value)
+check_label(const char *spec, const char *key, const char *value)
 {
 	List	   *messages = lease_check_qualified_name(key);
 
@@ -192,7 +195,7 @@ parse_change(Changes *changes, const char *spec)
 		char	   *value = pstrdup(equals + 1);
 
 		if (labels)
-			add_label(changes, spec, key, value);
+			check_label(spec, key, value);
 		changes->set = lappend(lappend(changes->set, key), value);
 	}
 	else
@@ -232,44 +235,18 @@ parse_changes(const KubectlCommand *command, Changes *changes)
 		kubectl_usage_error("error: at least one %s update is required", changes->what);
 }
 
-static Datum
-path_of(const char *member, const char *key)
+static List *
+path_of(const char *member, char *key)
 {
-	Datum		path[3] = {CStringGetTextDatum("metadata"), CStringGetTextDatum(member)};
+	List	   *path = list_make2("metadata", unconstify(char *, member));
 
-	if (key != NULL)
-		path[2] = CStringGetTextDatum(key);
-	return PointerGetDatum(construct_array(path, key == NULL ? 2 : 3, TEXTOID, -1, false, TYPALIGN_INT));
+	return key == NULL ? path : lappend(path, key);
 }
 
 static Jsonb *
 get_map(Jsonb *object, const char *member)
 {
-	JsonbValue *metadata = getKeyJsonValueFromContainer(&object->root, "metadata", strlen("metadata"), NULL);
-	JsonbValue *map;
-
-	if (metadata == NULL || metadata->type != jbvBinary)
-		return NULL;
-	map = getKeyJsonValueFromContainer(metadata->val.binary.data, member, strlen(member), NULL);
-	return map == NULL || map->type != jbvBinary ? NULL : JsonbValueToJsonb(map);
-}
-
-static Jsonb *
-set_path(Jsonb *object, Datum path, Datum value)
-{
-	return DatumGetJsonbP(DirectFunctionCall4(jsonb_set, JsonbPGetDatum(object), path, value,
-											  BoolGetDatum(true)));
-}
-
-static Datum
-string_to_jsonb(const char *s)
-{
-	JsonbValue	v;
-
-	v.type = jbvString;
-	v.val.string.val = unconstify(char *, s);
-	v.val.string.len = strlen(s);
-	return JsonbPGetDatum(JsonbValueToJsonb(&v));
+	return kubectl_get_object(kubectl_get_object(object, "metadata"), member);
 }
 
 /* The length of the map in the object's JSON; 0 if it is not there. */
@@ -290,18 +267,16 @@ change_object(KubectlCommand *command, const Changes *changes, Jsonb *object)
 	ListCell   *lc;
 
 	if (get_map(object, changes->member) == NULL)
-		object = set_path(object, path_of(changes->member, NULL),
-						  DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")));
+		object = kubectl_set_path(object, path_of(changes->member, NULL), kubectl_parse_jsonb("{}"));
 	for (int i = 0; i < list_length(changes->set); i += 2)
-		object = set_path(object, path_of(changes->member, list_nth(changes->set, i)),
-						  string_to_jsonb(list_nth(changes->set, i + 1)));
+		object = kubectl_set_path(object, path_of(changes->member, list_nth(changes->set, i)),
+								  kubectl_string_jsonb(list_nth(changes->set, i + 1)));
 	foreach(lc, changes->remove)
 	{
 		if (strcmp(changes->what, "label") == 0 &&
 			lease_label(get_map(object, changes->member), lfirst(lc)) == NULL)
 			kubectl_say(command, "label %s not found.\n", lease_go_quote(lfirst(lc), strlen(lfirst(lc))));
-		object = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete_path, JsonbPGetDatum(object),
-													path_of(changes->member, lfirst(lc))));
+		object = kubectl_delete_path(object, path_of(changes->member, lfirst(lc)));
 	}
 	return object;
 }
@@ -346,7 +321,7 @@ what_was_done(const KubectlCommand *command, const Changes *changes, Jsonb *befo
 
 	if (strcmp(changes->what, "annotation") == 0)
 		return "annotated";
-	if (compareJsonbContainers(&before->root, &after->root) == 0)
+	if (kubectl_same_jsonb(before, after))
 		return "not labeled";
 	return !command->flags.overwrite && shorter > 0 ? "unlabeled" : "labeled";
 }
@@ -386,12 +361,12 @@ change_item(KubectlCommand *command, const Changes *changes, KubectlItem *item)
 		return;
 	after = change_object(command, changes, before);
 	if (command->flags.resource_version != NULL)
-		after = set_path(after, path_of("resourceVersion", NULL),
-						 string_to_jsonb(command->flags.resource_version));
-	if (!kubectl_is_dry_run(command, &dry_run) && !kubectl_write_back(command, item, after))
+		after = kubectl_set_path(after, path_of("resourceVersion", NULL),
+								 kubectl_string_jsonb(command->flags.resource_version));
+	if (!kubectl_is_dry_run(command, &dry_run) && !kubectl_write_back(command, item, after, "", NULL))
 		return;
 	kubectl_say_done(command, item, after,
-			 psprintf("%s%s", what_was_done(command, changes, before, after), dry_run));
+					 psprintf("%s%s", what_was_done(command, changes, before, after), dry_run));
 }
 
 static void
@@ -451,25 +426,13 @@ is_forced(const KubectlCommand *command)
 static bool
 delete_item(KubectlCommand *command, const KubectlItem *item)
 {
+	LeaseKey	key;
+
 	if (item->type == KUBECTL_NODE)
-	{
-		char	   *result = kubectl_remove_node(command, item->name);
-
-		if (strcmp(result, "busy") != 0)
-			return true;
-		kubectl_say_error(command, ERRCODE_LOCK_NOT_AVAILABLE,
-						  "error: could not lock node \"%s\": another transaction has it locked", item->name);
-		return false;
-	}
-	else
-	{
-		LeaseKey	key = key_of(item);
-		LeaseApiReply *reply = lease_api_delete(command->funcid, &key, NULL, NULL);
-
-		if (is_refusal(reply))
-			kubectl_say_refusal(command, reply, "");
-		return !is_refusal(reply);
-	}
+		return !is_busy(command, item, kubectl_remove_node(command, item->name));
+	key.namespace = cstring_to_text(item->namespace);
+	key.name = cstring_to_text(item->name);
+	return !kubectl_is_refused(command, lease_api_delete(command->funcid, &key, NULL, NULL), "");
 }
 
 void

@@ -13,15 +13,14 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
-#include "lease.h"
 #include "describe.h"
+#include "kubectl.h"
 #include "printers.h"
 #include "tabwriter.h"
 
 PG_FUNCTION_INFO_V1(kubectl_describe);
 
 #define MAX_ANNOTATION 140
-#define LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
 
 /*
  * ---------- Parts of objects ----------
@@ -210,7 +209,7 @@ write_annotations(KubectlTable *table, JsonbContainer *annotations)
 	{
 		char	   *key = key_of(lfirst(lc));
 
-		if (strcmp(key, LAST_APPLIED) == 0)
+		if (strcmp(key, KUBECTL_LAST_APPLIED) == 0)
 			continue;
 		if (!first)
 			write_at(table, 0, "\t");
@@ -347,6 +346,9 @@ write_content(KubectlTable *table, int level, JsonbContainer *object, const char
 	}
 }
 
+/*
+ * An object of any type but Node.
+ */
 void
 kubectl_describe_object(StringInfo out, const Jsonb *object, bool show_events)
 {

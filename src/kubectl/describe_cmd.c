@@ -12,7 +12,7 @@ describe_item(KubectlCommand *command, const KubectlItem *item)
 {
 	if (item->type == KUBECTL_NODE)
 	{
-		List	   *leases = kubectl_query_leases(command, "kube-node-lease", item->name, NULL, true);
+		List	   *leases = kubectl_query_leases(command, LEASE_NODE_NAMESPACE, item->name, NULL, true);
 
 		kubectl_describe_node(&command->out, item->object,
 							  leases == NIL ? NULL : ((KubectlItem *) linitial(leases))->object,
@@ -43,9 +43,7 @@ describe_by_prefix(KubectlCommand *command, const KubectlRequest *request)
 		appendStringInfoChar(&command->out, '\n');
 	}
 	if (!found)
-		kubectl_say_error(command, ERRCODE_NO_DATA_FOUND,
-						  "Error from server (NotFound): %s \"%s\" not found",
-						  kubectl_resources[request->type].plural, request->name);
+		kubectl_say_not_found(command, request);
 }
 
 void

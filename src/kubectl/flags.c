@@ -123,7 +123,7 @@ verb_bit(const char *verb)
 	return 0;
 }
 
-static void
+pg_noreturn static void
 flag_error(const KubectlCommand *command, const char *message)
 {
 	ereport(ERROR,
@@ -169,7 +169,6 @@ parse_bool(const KubectlCommand *command, const Flag *flag, const char *value)
 	flag_error(command, psprintf("invalid argument \"%s\" for \"%s--%s\" flag: strconv.ParseBool: parsing \"%s\": invalid syntax",
 								 value, flag->shorthand ? psprintf("-%c, ", flag->shorthand) : "",
 								 flag->name, value));
-	return false;
 }
 
 static List *
@@ -307,7 +306,7 @@ value_follows(const char *word)
 	return false;
 }
 
-static void
+pg_noreturn static void
 report_unknown_verb(const char *verb)
 {
 	static const char *const others[] = {
@@ -356,7 +355,6 @@ take_verb(KubectlCommand *command, List *words)
 			(errcode(ERRCODE_SYNTAX_ERROR),
 			 errmsg("command line names no command"),
 			 errhint("For example: kubectl('get leases -A').")));
-	return NIL;
 }
 
 /*

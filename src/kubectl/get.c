@@ -5,7 +5,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "object.h"
@@ -254,17 +253,6 @@ print_tables(KubectlCommand *command, List *requests, List *items)
  */
 
 static void
-push_string(JsonbParseState **state, JsonbIteratorToken token, const char *s)
-{
-	JsonbValue	v;
-
-	v.type = jbvString;
-	v.val.string.val = unconstify(char *, s);
-	v.val.string.len = strlen(s);
-	pushJsonbValue(state, token, &v);
-}
-
-static void
 push_jsonb(JsonbParseState **state, JsonbIteratorToken token, const Jsonb *jsonb)
 {
 	JsonbValue	v;
@@ -283,19 +271,16 @@ make_list(List *objects)
 	ListCell   *lc;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_string(&state, WJB_KEY, "apiVersion");
-	push_string(&state, WJB_VALUE, "v1");
-	push_string(&state, WJB_KEY, "items");
+	lease_json_push_member(&state, "apiVersion", "v1");
+	lease_json_push_key(&state, "items");
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	foreach(lc, objects)
 		push_jsonb(&state, WJB_ELEM, lfirst(lc));
 	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	push_string(&state, WJB_KEY, "kind");
-	push_string(&state, WJB_VALUE, "List");
-	push_string(&state, WJB_KEY, "metadata");
+	lease_json_push_member(&state, "kind", "List");
+	lease_json_push_key(&state, "metadata");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_string(&state, WJB_KEY, "resourceVersion");
-	push_string(&state, WJB_VALUE, "");
+	lease_json_push_member(&state, "resourceVersion", "");
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
@@ -303,10 +288,7 @@ make_list(List *objects)
 static Jsonb *
 without_managed_fields(Jsonb *object)
 {
-	Datum		path[] = {CStringGetTextDatum("metadata"), CStringGetTextDatum("managedFields")};
-
-	return DatumGetJsonbP(DirectFunctionCall2(jsonb_delete_path, JsonbPGetDatum(object),
-											  PointerGetDatum(construct_array(path, 2, TEXTOID, -1, false, TYPALIGN_INT))));
+	return kubectl_delete_path(object, list_make2("metadata", "managedFields"));
 }
 
 static void
@@ -362,8 +344,8 @@ template_of(const char *format, const char *name)
 	return format[length] == '=' ? format + length + 1 : format[length] == '\0' ? "" : NULL;
 }
 
-static void
-check_supported(const char *format)
+pg_noreturn static void
+refuse_format(const char *format)
 {
 	static const char *const unsupported[] = {
 		"go-template", "go-template-file", "template", "templatefile", "jsonpath-file",
@@ -426,7 +408,7 @@ kubectl_print_objects(KubectlCommand *command, const char *format, List *items, 
 	template = template_of(format, "jsonpath");
 	found_template = template_of(format, "jsonpath-as-json");
 	if (template == NULL && found_template == NULL && !as_json && pg_strcasecmp(format, "yaml") != 0)
-		check_supported(format);
+		refuse_format(format);
 	objects = objects_of(command, items, template != NULL || found_template != NULL ||
 						 command->flags.show_managed_fields);
 	if (single && objects == NIL)

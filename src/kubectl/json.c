@@ -15,6 +15,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
+#include "lease.h"
 #include "kubectl/printers.h"
 
 PG_FUNCTION_INFO_V1(kubectl_json);
@@ -67,16 +68,11 @@ kubectl_root(const Jsonb *value, JsonbValue *root)
 	}
 }
 
-/* Bytewise, a prefix first: Go's order of strings. */
+/* Members in Go's order of strings */
 int
 kubectl_compare_keys(const void *a, const void *b)
 {
-	const JsonbValue *left = &((const KubectlMember *) a)->key;
-	const JsonbValue *right = &((const KubectlMember *) b)->key;
-	int			c = memcmp(left->val.string.val, right->val.string.val,
-						   Min(left->val.string.len, right->val.string.len));
-
-	return c != 0 ? c : left->val.string.len - right->val.string.len;
+	return lease_json_compare(&((const KubectlMember *) a)->key, &((const KubectlMember *) b)->key);
 }
 
 /* Members of a map, or elements of a list, in jsonb's order. */
@@ -289,7 +285,44 @@ print_number(StringInfo out, const JsonbValue *number)
 	}
 }
 
-/* Characters that would mean something in HTML or JavaScript are escaped, too. */
+/*
+ * How the character at s is escaped, and its width; NULL if it stands for itself.
+ * Characters that would mean something in HTML or JavaScript are escaped, too.
+ */
+static const char *
+escape_of(const char *s, const char *end, int *width)
+{
+	unsigned char c = *s;
+
+	*width = 1;
+	switch (c)
+	{
+		case '"':
+			return "\\\"";
+		case '\\':
+			return "\\\\";
+		case '\b':
+			return "\\b";
+		case '\f':
+			return "\\f";
+		case '\n':
+			return "\\n";
+		case '\r':
+			return "\\r";
+		case '\t':
+			return "\\t";
+		case 0xE2:				/* U+2028 and U+2029 */
+			if (end - s < 3 || s[1] != '\x80' || (s[2] & 0xFE) != 0xA8)
+				return NULL;
+			*width = 3;
+			return s[2] == '\xA8' ? "\\u2028" : "\\u2029";
+		default:
+			if (c >= 0x20 && c != '<' && c != '>' && c != '&')
+				return NULL;
+			return psprintf("\\u%04x", c);
+	}
+}
+
 static void
 print_string(StringInfo out, const char *s, int length)
 {
@@ -300,52 +333,18 @@ print_string(StringInfo out, const char *s, int length)
 	start = s;
 	end = s + length;
 	appendStringInfoChar(out, '"');
-	for (; s < end; s++)
+	while (s < end)
 	{
-		unsigned char c = *s;
-		int			width = 1;
-		const char *escape = NULL;
+		int			width;
+		const char *escape = escape_of(s, end, &width);
 
-		switch (c)
+		if (escape != NULL)
 		{
-			case '"':
-				escape = "\\\"";
-				break;
-			case '\\':
-				escape = "\\\\";
-				break;
-			case '\b':
-				escape = "\\b";
-				break;
-			case '\f':
-				escape = "\\f";
-				break;
-			case '\n':
-				escape = "\\n";
-				break;
-			case '\r':
-				escape = "\\r";
-				break;
-			case '\t':
-				escape = "\\t";
-				break;
-			case 0xE2:			/* U+2028 and U+2029 */
-				if (end - s < 3 || s[1] != '\x80' || (s[2] & 0xFE) != 0xA8)
-					continue;
-				width = 3;
-				escape = s[2] == '\xA8' ? "\\u2028" : "\\u2029";
-				break;
-			default:
-				if (c >= 0x20 && c != '<' && c != '>' && c != '&')
-					continue;
-		}
-		appendBinaryStringInfo(out, start, s - start);
-		if (escape)
+			appendBinaryStringInfo(out, start, s - start);
 			appendStringInfoString(out, escape);
-		else
-			appendStringInfo(out, "\\u%04x", c);
-		s += width - 1;
-		start = s + 1;
+			start = s + width;
+		}
+		s += width;
 	}
 	appendBinaryStringInfo(out, start, s - start);
 	appendStringInfoChar(out, '"');
@@ -442,6 +441,9 @@ kubectl_print_compact_json(StringInfo out, const JsonbValue *value)
 	kubectl_from_utf8(out, start);
 }
 
+/*
+ * SQL: kubectl_json(object)
+ */
 Datum
 kubectl_json(PG_FUNCTION_ARGS)
 {

@@ -11,11 +11,14 @@
 
 typedef struct KubectlPath KubectlPath;
 
+/* jsonpath_parse.c */
 extern KubectlPath *kubectl_parse_path(const char *template);
+extern char *kubectl_relaxed_path(const char *path);
+
+/* jsonpath.c */
 extern bool kubectl_print_path(StringInfo out, KubectlPath *path, const JsonbValue *data,
 							   bool allow_missing, char **error);
 extern List *kubectl_find_path(KubectlPath *path, const JsonbValue *data);
 extern void kubectl_print_go_value(StringInfo out, const JsonbValue *value);
-extern char *kubectl_relaxed_path(const char *path);
 
 #endif							/* KUBECTL_JSONPATH_H */

@@ -6,11 +6,20 @@
  *		get.c			kubectl get
  *		describe_cmd.c	kubectl describe
  *		change.c		kubectl label, annotate, delete
- *		write.c			kubectl create, apply, replace, patch
- *		manifest.c		objects in YAML or JSON
+ *		write.c			kubectl create, apply, replace
+ *		patch.c			kubectl patch, and what patches are
+ *		describe.c		an object as kubectl describe prints it
+ *		columns.c		-o custom-columns
+ *		sort.c			--sort-by
+ *		jsonpath.c		-o jsonpath; jsonpath_parse.c reads the template
+ *		manifest.c		objects in YAML or JSON; read_yaml.c and read_json.c read them
+ *		resolve.c		what a YAML scalar means
+ *		json.c, yaml.c	objects in JSON and YAML; yaml_order.c: the order of keys
+ *		tabwriter.c		text in columns
  *		resource.c		what the arguments of a command name, and finding it
  *		query.c			the queries
  *		selector.c		field selectors
+ *		parts.c			parts of objects
  *		flags.c			the flags of a command line
  *		words.c			its words, as a shell splits them
  *
@@ -134,8 +143,12 @@ extern char *kubectl_write_node(const KubectlCommand *command, Jsonb *node);
 extern const KubectlResource kubectl_resources[];
 extern const char *kubectl_namespace(const KubectlCommand *command);
 extern List *kubectl_requests(KubectlCommand *command, List *args, bool may_list);
+extern void kubectl_say_not_found(KubectlCommand *command, const KubectlRequest *request);
 extern List *kubectl_find(KubectlCommand *command, List *requests, bool with_object);
 extern char *kubectl_qualified_name(const KubectlItem *item);
+
+/* What kubectl remembers an object in that it has applied */
+#define KUBECTL_LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
 
 /* kubectl.c */
 extern void kubectl_say_error(KubectlCommand *command, int sqlstate, const char *fmt,...) pg_attribute_printf(3, 4);
@@ -154,9 +167,10 @@ extern void kubectl_describe_command(KubectlCommand *command);
 extern void kubectl_label_command(KubectlCommand *command);
 extern void kubectl_annotate_command(KubectlCommand *command);
 extern void kubectl_delete_command(KubectlCommand *command);
-extern void kubectl_say_refusal(KubectlCommand *command, const LeaseApiReply *reply,
-								const char *doing);
-extern bool kubectl_write_back(KubectlCommand *command, const KubectlItem *item, Jsonb *object);
+extern bool kubectl_is_refused(KubectlCommand *command, const LeaseApiReply *reply,
+							   const char *doing);
+extern bool kubectl_write_back(KubectlCommand *command, const KubectlItem *item, Jsonb *object,
+							   const char *doing, bool *changed);
 extern bool kubectl_is_dry_run(const KubectlCommand *command, const char **words);
 extern void kubectl_say_done(KubectlCommand *command, KubectlItem *item, Jsonb *object,
 							 const char *done);
@@ -165,7 +179,20 @@ extern void kubectl_say_done(KubectlCommand *command, KubectlItem *item, Jsonb *
 extern void kubectl_create_command(KubectlCommand *command);
 extern void kubectl_apply_command(KubectlCommand *command);
 extern void kubectl_replace_command(KubectlCommand *command);
+
+/* patch.c */
+extern Jsonb *kubectl_merge_patch(Jsonb *target, Jsonb *patch);
 extern void kubectl_patch_command(KubectlCommand *command);
 
+/* parts.c */
+extern Jsonb *kubectl_set_path(Jsonb *object, List *path, Jsonb *value);
+extern Jsonb *kubectl_delete_path(Jsonb *object, List *path);
+extern Jsonb *kubectl_insert_path(Jsonb *object, List *path, Jsonb *value);
+extern Jsonb *kubectl_parse_jsonb(const char *text);
+extern Jsonb *kubectl_string_jsonb(const char *s);
+extern Jsonb *kubectl_get_object(Jsonb *object, const char *key);
+extern char *kubectl_get_string(Jsonb *object, const char *key);
+extern bool kubectl_same_jsonb(Jsonb *a, Jsonb *b);
+extern JsonbContainer *kubectl_object_in(const JsonbValue *value);
 
 #endif							/* KUBECTL_H */

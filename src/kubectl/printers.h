@@ -10,6 +10,8 @@
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
+#include "compat.h"
+
 /* A pair of a map; of a list only the value. */
 typedef struct KubectlMember
 {
@@ -35,7 +37,17 @@ extern void kubectl_from_utf8(StringInfo out, int start);
 /* yaml.c */
 extern void kubectl_print_yaml(StringInfo out, const Jsonb *value);
 
+/* yaml_order.c */
+extern void kubectl_sort_yaml_members(KubectlMember *members, int n);
+
 /* manifest.c */
 extern List *kubectl_read_manifest(const char *text);
+pg_noreturn extern void kubectl_refuse_manifest(const char *problem);
+
+/* read_json.c */
+extern List *kubectl_read_json(const char *text, int length);
+
+/* read_yaml.c */
+extern Jsonb *kubectl_read_yaml(const char *text, int length);
 
 #endif							/* KUBECTL_PRINTERS_H */

@@ -12,7 +12,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -115,14 +114,8 @@ get_age(uint64 row, int column, TimestampTz at)
 static Jsonb *
 with_creation_time(Jsonb *object, bool created)
 {
-	Datum		path[] = {CStringGetTextDatum("metadata"), CStringGetTextDatum("creationTimestamp")};
-
-	if (created)
-		return object;
-	return DatumGetJsonbP(DirectFunctionCall4(jsonb_set, JsonbPGetDatum(object),
-											  PointerGetDatum(construct_array(path, 2, TEXTOID, -1, false, TYPALIGN_INT)),
-											  DirectFunctionCall1(jsonb_in, CStringGetDatum("null")),
-											  BoolGetDatum(true)));
+	return created ? object :
+		kubectl_set_path(object, list_make2("metadata", "creationTimestamp"), kubectl_parse_jsonb("null"));
 }
 
 static KubectlItem *
@@ -261,12 +254,18 @@ call(const KubectlCommand *command, const char *text, Oid type, Datum value)
 	return result;
 }
 
+/*
+ * Returns what lease_node_remove() says.
+ */
 char *
 kubectl_remove_node(const KubectlCommand *command, const char *name)
 {
 	return call(command, "SELECT %1$s.lease_node_remove($1)", TEXTOID, CStringGetTextDatum(name));
 }
 
+/*
+ * Returns what lease_node_apply() says.
+ */
 char *
 kubectl_write_node(const KubectlCommand *command, Jsonb *node)
 {

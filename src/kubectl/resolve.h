@@ -1,6 +1,6 @@
 /*
  * resolve.h
- *		What a plain YAML scalar means.  For yaml.c and manifest.c.
+ *		What a plain YAML scalar means.  For yaml.c and read_yaml.c.
  */
 #ifndef KUBECTL_RESOLVE_H
 #define KUBECTL_RESOLVE_H

@@ -38,7 +38,7 @@ kubectl_qualified_name(const KubectlItem *item)
  * ---------- Arguments ----------
  */
 
-static void
+pg_noreturn static void
 unknown_type(const char *base)
 {
 	static const char *const known[] = {"ns", "namespace", "namespaces", "leasecandidate", "leasecandidates"};
@@ -83,7 +83,6 @@ parse_type(const char *word)
 			return KUBECTL_NODE;
 	}
 	unknown_type(base);
-	return KUBECTL_LEASE;
 }
 
 static List *
@@ -196,7 +195,7 @@ kubectl_requests(KubectlCommand *command, List *args, bool may_list)
  */
 
 /* What the server says to a selector that it cannot read. */
-static void
+pg_noreturn static void
 bad_selector(const KubectlCommand *command, KubectlType type, const char *error)
 {
 	const char *labels = command->flags.selector ? command->flags.selector : "";
@@ -264,6 +263,13 @@ list_items(const KubectlCommand *command, KubectlType type, bool with_object)
 						kubectl_query_nodes(command, NULL, with_object));
 }
 
+void
+kubectl_say_not_found(KubectlCommand *command, const KubectlRequest *request)
+{
+	kubectl_say_error(command, ERRCODE_NO_DATA_FOUND, "Error from server (NotFound): %s \"%s\" not found",
+					  kubectl_resources[request->type].plural, request->name);
+}
+
 /*
  * The objects that were asked for, in that order.  Those that are not there are
  * reported, and the command has failed, unless --ignore-not-found.
@@ -287,9 +293,7 @@ kubectl_find(KubectlCommand *command, List *requests, bool with_object)
 		else
 			items = kubectl_query_nodes(command, request->name, with_object);
 		if (request->name != NULL && items == NIL && !command->flags.ignore_not_found)
-			kubectl_say_error(command, ERRCODE_NO_DATA_FOUND,
-							  "Error from server (NotFound): %s \"%s\" not found",
-							  kubectl_resources[request->type].plural, request->name);
+			kubectl_say_not_found(command, request);
 		found = list_concat(found, items);
 	}
 	return found;

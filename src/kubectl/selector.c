@@ -121,6 +121,10 @@ kubectl_parse_field_selector(const char *text, bool of_nodes, char **error)
 	return selector;
 }
 
+/*
+ * Does the object with these fields match?  namespace is that of a lease, unschedulable
+ * of a node.
+ */
 bool
 kubectl_field_selector_matches(const KubectlFieldSelector *selector, const char *name,
 							   const char *namespace, bool unschedulable)

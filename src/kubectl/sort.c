@@ -72,15 +72,6 @@ parse_quantity(const JsonbValue *value, Quantity *quantity)
 }
 
 static int
-compare_strings(const JsonbValue *a, const JsonbValue *b)
-{
-	int			result = memcmp(a->val.string.val, b->val.string.val,
-								Min(a->val.string.len, b->val.string.len));
-
-	return result != 0 ? result : a->val.string.len - b->val.string.len;
-}
-
-static int
 compare_keys(const SortItem *a, const SortItem *b)
 {
 	if (a->key == NULL || b->key == NULL)
@@ -90,7 +81,7 @@ compare_keys(const SortItem *a, const SortItem *b)
 	if (a->key->type != b->key->type)
 		return 0;
 	if (a->key->type == jbvString)
-		return compare_strings(a->key, b->key);
+		return lease_json_compare(a->key, b->key);
 	if (a->key->type == jbvNumeric)
 		return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a->key->val.numeric),
 												 NumericGetDatum(b->key->val.numeric)));

@@ -38,6 +38,9 @@ struct KubectlTable
 	int			nwidths;
 };
 
+/*
+ * Columns are at least minwidth wide, padding included.
+ */
 KubectlTable *
 kubectl_table_new(int minwidth, int padding)
 {
@@ -49,6 +52,10 @@ kubectl_table_new(int minwidth, int padding)
 	return table;
 }
 
+/*
+ * Adds to the text that is to be laid out: cells that end with tabs, lines that end with
+ * newlines.
+ */
 void
 kubectl_table_write(KubectlTable *table, const char *text)
 {

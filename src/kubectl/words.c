@@ -11,7 +11,7 @@
 
 #include "kubectl.h"
 
-static void
+pg_noreturn static void
 unterminated(const char *what)
 {
 	ereport(ERROR,

@@ -1,6 +1,6 @@
 -- lease_age(): HumanDuration of k8s.io/apimachinery, with its own test vectors.
 BEGIN;
-SELECT plan(51);
+SELECT plan(52);
 
 SELECT is(lease_age('2026-01-01 00:00+00', timestamptz '2026-01-01 00:00+00' + make_interval(secs => seconds)), words, seconds || ' s')
 FROM (VALUES
@@ -18,6 +18,7 @@ SELECT is(lease_age(clock_timestamp(), NULL), NULL, 'the age at a time that is N
 SELECT is(lease_age(clock_timestamp()), '0s', 'now, without a second argument');
 SELECT is(lease_age('2024-02-28 00:00+00', '2024-03-01 00:00+00'), '2d', 'days, whatever the month');
 SELECT is(lease_age('2026-10-25 00:00+02', '2026-10-26 01:00+01'), '26h', 'hours, whatever the time zone');
+SELECT matches(lease_age('1970-01-01 00:00+00', 'infinity'), '^[0-9]+y$', 'at the end of all times, years');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -94,6 +94,11 @@ SELECT set_eq('SELECT name FROM lease', ARRAY['cordoned', 'least', 'unregistered
 SELECT is(lease_node_apply('{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "empty", "uid": "00000000-0000-0000-0000-000000000001"}}'), 'updated', 'made anew with another uid');
 SELECT is(lease_node_remove('empty'), 'removed', 'it is another node');
 SELECT isnt_empty($$SELECT FROM lease WHERE name = 'empty'$$, 'and the lease of the one before stays');
+SELECT is(lease_node_register('kept'), 'registered', 'a node');
+CREATE RULE none AS ON DELETE TO lease_node DO INSTEAD NOTHING;
+SELECT throws_ok($$SELECT lease_node_remove('kept')$$, '09000', 'node was not written', 'what a rule has suppressed is not acknowledged');
+DROP RULE none ON lease_node;
+
 SELECT is(lease_node_remove('unregistered'), 'missing', 'what is not registered cannot be removed');
 SELECT is((lease_node_heartbeat('kind-control-plane')).status, 'acquired', 'a node that goes on after all gets a lease');
 SELECT is(owner_references, NULL, 'without owner') FROM lease WHERE name = 'kind-control-plane';

@@ -142,6 +142,21 @@ quickly(q{ALTER EXTENSION lease UPDATE}, 'ALTER EXTENSION ... UPDATE');
 quickly('BEGIN; DROP EXTENSION lease; CREATE EXTENSION lease; COMMIT', 'DROP EXTENSION');
 until_workers('postgres', '... and when it is there again, so is the worker');
 
+# An interrupted DROP DATABASE leaves a database to which nobody can connect.
+query('CREATE DATABASE interrupted');
+query('CREATE EXTENSION lease', 'interrupted');
+until_workers('interrupted postgres', 'a worker in a database');
+query("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'interrupted'");
+query('CREATE DATABASE later');
+query('CREATE EXTENSION lease', 'later');
+my $restarted = log_end();
+$node->restart;
+until_workers('later postgres', '... has none when it is invalid, and is not in the way of those after it');
+unlike(slurp_file($node->logfile, $restarted), qr/cannot connect to invalid database/, '... nor is one sent there');
+query('DROP DATABASE interrupted');
+query('DROP DATABASE later');
+until_workers('postgres', '... until it is dropped');
+
 # DDL in progress is not waited for, and what it hides is not forgotten.
 my $ddl = Psql->new($node);
 expire_soon('hidden');
