@@ -7,18 +7,15 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "lease.h"
-#include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_acquire);
 PG_FUNCTION_INFO_V1(lease_await);

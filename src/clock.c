@@ -20,7 +20,6 @@
 #include <limits.h>
 
 #include "fmgr.h"
-#include "funcapi.h"
 #include "port/atomics.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
@@ -294,17 +293,14 @@ put_time(TimestampTz time, Datum *value, bool *isnull)
 Datum
 lease_clock(PG_FUNCTION_ARGS)
 {
-	TupleDesc	tupdesc;
 	LeaseTime	time = lease_clock_read();
 	Datum		values[3];
 	bool		nulls[3];
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	put_time(time.now, &values[0], &nulls[0]);
 	put_time(time.counts_from, &values[1], &nulls[1]);
 	put_time(time.grants_from > time.now ? time.grants_from : LEASE_NO_TIME, &values[2], &nulls[2]);
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+	return lease_result_row(fcinfo, values, nulls);
 }
 
 /*
@@ -313,15 +309,12 @@ lease_clock(PG_FUNCTION_ARGS)
 Datum
 lease_clock_steps(PG_FUNCTION_ARGS)
 {
-	TupleDesc	tupdesc;
 	int64		steps;
 	int64		stepped_at;
 	Interval	last_step = {0};
 	Datum		values[3] = {0};
 	bool		nulls[3] = {false, true, true};
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	look();
 	SpinLockAcquire(&base->mutex);
 	steps = base->steps;
@@ -335,5 +328,5 @@ lease_clock_steps(PG_FUNCTION_ARGS)
 		values[2] = TimestampTzGetDatum(GetCurrentTimestamp() - (lease_steady_now() - stepped_at));
 		nulls[1] = nulls[2] = false;
 	}
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+	return lease_result_row(fcinfo, values, nulls);
 }

@@ -3,7 +3,7 @@
  *		Who gets the lease: the rules of client-go's leader election, decided
  *		on a locked row by this server's one clock.
  *
- * All three operations have the same shape.  Look without a lock: most callers
+ * What changes a holding has the same shape everywhere.  Look without a lock: most callers
  * lose, and losing shall cost nothing.  Then lock without waiting, read the
  * clock, and decide again, because the row may have changed, or run out, since.
  * If it changed, start over.
@@ -18,9 +18,7 @@
  */
 #include "postgres.h"
 
-#include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
 
 #include "lease.h"
 

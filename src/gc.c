@@ -15,11 +15,9 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "parser/parse_relation.h"
 #include "portability/instr_time.h"
@@ -324,12 +322,9 @@ find_table(Oid funcid, const char *function)
 static Datum
 form_result(FunctionCallInfo fcinfo, Datum *values)
 {
-	bool		nulls[3] = {false, false, false};
-	TupleDesc	tupdesc;
+	bool		nulls[3] = {false};
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+	return lease_result_row(fcinfo, values, nulls);
 }
 
 /*

@@ -11,7 +11,6 @@
 
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 
 #include "store.h"
 #include "compat.h"

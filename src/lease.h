@@ -585,6 +585,7 @@ extern int	lease_arg_names(FunctionCallInfo fcinfo, int n, text *namespace, Leas
 extern text *lease_status_text(LeaseStatus status);
 extern TupleDesc lease_result_type(TupleDesc *cache, const LeaseResultColumn *columns,
 								   int ncolumns);
+extern Datum lease_result_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls);
 extern Datum lease_result_form(TupleDesc tupdesc, Datum *values, bool *nulls);
 extern Datum lease_result_expires_in(TimestampTz expires_at, TimestampTz now, bool *isnull);
 extern Datum lease_result_renewal(LeaseStatus status, const LeaseRow *row, const LeaseTime *time);

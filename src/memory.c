@@ -29,8 +29,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/lwlock.h"
@@ -40,11 +38,9 @@
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "lease.h"
-#include "compat.h"
 
 PG_FUNCTION_INFO_V1(lease_heartbeat_memory);
 PG_FUNCTION_INFO_V1(lease_renewed_at);
@@ -624,15 +620,12 @@ lease_memory_written(Oid relid, const LeaseUnwritten *lease)
 Datum
 lease_heartbeat_memory(PG_FUNCTION_ARGS)
 {
-	TupleDesc	tupdesc;
 	Datum		values[2];
 	bool		nulls[2] = {false};
 
-	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 	values[0] = Int32GetDatum(max_entries);
 	values[1] = Int32GetDatum(shared == NULL ? 0 : pg_atomic_read_u32(&shared->used));
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+	return lease_result_row(fcinfo, values, nulls);
 }
 
 /* May the caller see at least some of the table? */

@@ -62,6 +62,19 @@ lease_result_form(TupleDesc tupdesc, Datum *values, bool *nulls)
 }
 
 /*
+ * A row of the type that the function is declared with, for calls that are rare.
+ */
+Datum
+lease_result_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	TupleDesc	tupdesc;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls));
+}
+
+/*
  * Time left at this moment; NULL if there is no end.
  */
 Datum

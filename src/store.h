@@ -89,8 +89,6 @@ struct LeaseStore
 /* store.c */
 typedef bool (*LeaseInsert) (LeaseStore *store, const LeaseKey *key, void *arg);
 
-extern void lease_row_set(LeaseRow *row, const Datum *values, const bool *nulls);
-extern void lease_metadata_set(LeaseFound *found, const Datum *values, const bool *nulls);
 extern LeaseLockResult lease_store_insert_by(LeaseStore *store, const LeaseKey *key,
 											 LeaseInsert insert, void *arg);
 
@@ -110,9 +108,12 @@ extern void lease_heap_scan(LeaseStore *store, const LeaseTime *time, TimestampT
 extern void lease_heap_read_metadata(LeaseStore *store, LeaseFound *found);
 extern void lease_heap_missing_metadata(LeaseStore *store, Jsonb *labels,
 										bool *labels_missing, bool *owner_missing);
-
 extern void lease_heap_insert_index_entries(Relation rel, TupleTableSlot *slot,
 											 TU_UpdateIndexes update_indexes);
+
+/* store_row.c */
+extern void lease_row_set(LeaseRow *row, const Datum *values, const bool *nulls);
+extern void lease_metadata_set(LeaseFound *found, const Datum *values, const bool *nulls);
 
 /* store_sql.c */
 extern bool lease_sql_read(LeaseStore *store, const LeaseKey *key, LeaseRow *row);
@@ -135,6 +136,8 @@ extern int	lease_sql_keys_of_holder(LeaseStore *store, text *namespace, text *ho
 extern void lease_sql_read_metadata(LeaseStore *store, const LeaseKey *key, LeaseFound *found);
 extern void lease_sql_scan(LeaseStore *store, const LeaseTime *time, TimestampTz before,
 						   LeaseVisitor visit, void *arg);
+
+/* store_side.c */
 extern void lease_sql_delete_gc_policy(const char *schema, text *name);
 extern int	lease_sql_gc_policies(const char *schema, LeaseGcPolicy **policies);
 extern bool lease_sql_insert_history(const char *schema, const LeaseKey *key,

@@ -16,7 +16,6 @@
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "executor/executor.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
