@@ -14,7 +14,10 @@
 #include "lease.h"
 #include "compat.h"
 
-PG_MODULE_MAGIC;
+PG_MODULE_MAGIC_EXT(
+					.name = "lease",
+					.version = LEASE_VERSION
+);
 
 void		_PG_init(void);
 
