@@ -4,6 +4,8 @@
 
 EXTENSION = lease
 EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" lease.control)
+# PGXN wants three numbers.
+DISTVERSION = $(shell echo $(EXTVERSION).0.0 | cut -d. -f1-3)
 
 MODULE_big = lease
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/kubectl/*.c)))
@@ -48,6 +50,17 @@ test:
 test-matrix:
 	@ONLY="$(ONLY)" test/matrix $(SUITES)
 
+# TARGET test-package: builds Debian's packages, and uses them in a bare root file system: make test-package SUITES=trixie
+test-package:
+	@test/package $(SUITES)
+
+# TARGET dist: packs what is committed for PGXN
+dist:
+	@git ls-files --error-unmatch META.json >/dev/null || \
+		{ echo "make dist packs what is committed: it has to run where lease is checked out with git" >&2; exit 1; }
+	@git diff --quiet HEAD || echo "not committed, and not packed:" $$(git diff --name-only HEAD) >&2
+	git archive --format=zip --prefix=lease-$(DISTVERSION)/ -o lease-$(DISTVERSION).zip HEAD
+
 # TARGET bench: measures what lease costs, compared with what one would write by hand, and draws it
 bench:
 	@test/setup bench
@@ -58,7 +71,7 @@ bench-peers:
 	@test/setup peers
 	@test/private --no-server bench/peers
 
-.PHONY: setup demo test test-matrix bench bench-peers
+.PHONY: setup demo test test-matrix test-package dist bench bench-peers
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
@@ -72,11 +85,11 @@ include $(PGXS)
 $(INSTALL_SQL): sql/lease.sql lease.control
 	cp $< $@
 
-# PGXS does not know which headers an object depends on.
-$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/kubectl/*.h)
+# PGXS does not know which headers an object depends on; and each may have the version.
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/kubectl/*.h) lease.control
 
-# They have the versions in them.
-src/extension.o src/extension.bc src/worker.o src/worker.bc: lease.control $(DATA)
+# It has those of the released versions, too.
+src/extension.o src/extension.bc: $(DATA)
 
 else
 

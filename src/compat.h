@@ -44,6 +44,8 @@ typedef bool TU_UpdateIndexes;
 #define has_generated_virtual has_generated_stored
 #define pg_b64_decode(src, len, dst, dstlen) pg_b64_decode(src, len, (char *) (dst), dstlen)
 #define pg_noreturn pg_attribute_noreturn()
+/* Modules had no name and no version. */
+#define PG_MODULE_MAGIC_EXT(...) PG_MODULE_MAGIC
 #endif
 
 #ifndef DATCONNLIMIT_INVALID_DB

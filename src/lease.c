@@ -13,7 +13,10 @@
 
 #include "lease.h"
 
-PG_MODULE_MAGIC;
+PG_MODULE_MAGIC_EXT(
+					.name = "lease",
+					.version = LEASE_VERSION
+);
 
 void		_PG_init(void);
 

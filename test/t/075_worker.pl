@@ -252,15 +252,15 @@ foreach my $setting ("default_transaction_read_only = on", "default_transaction_
 # ---------- Versions ----------
 
 # Those that are served are in 026_upgrade.pl.
-my $served = query("SELECT extversion FROM pg_extension WHERE extname = 'lease'");
+my $ours = query("SELECT default_version FROM pg_available_extensions WHERE name = 'lease'");
 foreach my $version ('0.9', '99.0')
 {
 	$offset = log_end();
 	query("UPDATE pg_extension SET extversion = '$version' WHERE extname = 'lease'");
 	query("ALTER EXTENSION plpgsql UPDATE");	# tells the worker that something has changed
-	until_logged(qr/LOG:  lease worker for database "postgres" is idle\n.*DETAIL:  The library has version \S+, the extension has version $version\.\n.*HINT:  Restart the server if/,
+	until_logged(qr/LOG:  lease worker for database "postgres" is idle\n.*DETAIL:  The library has version \Q$ours\E, the extension has version $version\.\n.*HINT:  Restart the server if/,
 		$offset, "version $version: an idle worker");
-	query("UPDATE pg_extension SET extversion = '$served' WHERE extname = 'lease'");
+	query("UPDATE pg_extension SET extversion = '$ours' WHERE extname = 'lease'");
 	query("ALTER EXTENSION plpgsql UPDATE");
 	is_at_work('postgres', 'with the right version it works again');
 	my $lines = () = slurp_file($node->logfile, $offset) =~ /is idle/g;
