@@ -12,6 +12,7 @@
 #include "utils/guc.h"
 
 #include "lease.h"
+#include "compat.h"
 
 PG_MODULE_MAGIC_EXT(
 					.name = "lease",
