@@ -465,6 +465,14 @@ COMMENT ON COLUMN lease_holdings.held_until IS 'when the holding ended; NULL whi
 COMMENT ON COLUMN lease_holdings.end_reason IS 'why it ended, as in lease_history; NULL while it goes on';
 COMMENT ON COLUMN lease_holdings.held_during IS 'held_from to held_until, without the latter; to infinity while it goes on';
 
+CREATE FUNCTION lease_age(
+	since timestamptz,
+	at timestamptz DEFAULT clock_timestamp())
+RETURNS text
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_age(timestamptz, timestamptz) IS
+'Time from since to at in the words of kubectl''s column AGE: 119s, 3m10s, 7h59m, 2d1h, 3y; <unknown> for NULL, <invalid> for the future (apimachinery, HumanDuration).';
+
 CREATE VIEW lease_status WITH (security_invoker = true) AS
 SELECT l.namespace,
 	   l.name,
@@ -474,10 +482,25 @@ SELECT l.namespace,
 			WHEN l.holder_identity <> '' THEN 'expired'
 			ELSE 'free'
 	   END AS status,
+	   -- the collations of its parts differ
+	   (CASE WHEN e.expires_at > c.now THEN
+				format('%s has it%s; %s', l.holder_identity,
+					CASE WHEN g.in_grace THEN ', not renewed since the server recovered or its clock was set' END,
+					CASE WHEN isfinite(e.expires_at) THEN format('expires in %s unless renewed', lease_age(c.now, e.expires_at)) ELSE 'without end' END)
+			WHEN c.grants_from > c.now THEN
+				format('the server was promoted; nobody can acquire it for another %s', lease_age(c.now, c.grants_from))
+			WHEN a.available_at > c.now THEN
+				format('%s can acquire it for another %s',
+					coalesce('only ' || coalesce(nullif(l.reserved_for, ''), nullif(l.holder_identity, '')), 'nobody'), lease_age(c.now, a.available_at))
+			WHEN l.holder_identity <> '' THEN
+				format('%s did not renew it%s; anybody can acquire it', l.holder_identity,
+					CASE WHEN isfinite(e.expires_at) THEN format(', expired %s ago', lease_age(e.expires_at, c.now)) END)
+			WHEN l.holder_identity IS NULL THEN 'never held; anybody can acquire it'
+			ELSE 'released; anybody can acquire it'
+	   END || CASE WHEN w.waiting = 1 THEN '; 1 waits for it' WHEN w.waiting > 1 THEN format('; %s wait for it', w.waiting) ELSE '' END) COLLATE "default" AS detail,
 	   CASE WHEN isfinite(e.expires_at) THEN e.expires_at - c.now END AS expires_in,
 	   c.now - r.at AS renewed_ago,
-	   coalesce(e.expires_at > c.now AND (r.at < c.counts_from OR
-		(r.at > c.now AND e.expires_at <= c.now + make_interval(secs => l.lease_duration_seconds))), false) AS in_grace,
+	   g.in_grace,
 	   l.fencing_token,
 	   l.lease_transitions,
 	   coalesce(w.waiting, 0) AS waiting,
@@ -495,6 +518,8 @@ LEFT JOIN (SELECT namespace, name, count(*) AS waiting FROM lease_waiters() GROU
 CROSS JOIN lease_clock() c
 CROSS JOIN LATERAL (SELECT lease_renewed_at(l.namespace, l.name, l.fencing_token, l.resource_version, l.renew_time) AS at) r
 CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, r.at, l.lease_duration_seconds, l.resource_version) AS expires_at) e
+CROSS JOIN LATERAL (SELECT coalesce(e.expires_at > c.now AND (r.at < c.counts_from OR
+	(r.at > c.now AND e.expires_at <= c.now + make_interval(secs => l.lease_duration_seconds))), false) AS in_grace) g
 CROSS JOIN LATERAL (SELECT CASE WHEN e.expires_at > c.now THEN NULL ELSE
 	greatest(lease_not_before(l.not_before, r.at, l.resource_version), e.expires_at + make_interval(secs => l.lock_delay_seconds), c.grants_from) END AS available_at) a;
 
@@ -504,6 +529,7 @@ COMMENT ON COLUMN lease_status.namespace IS 'namespace of the lease';
 COMMENT ON COLUMN lease_status.name IS 'name of the lease';
 COMMENT ON COLUMN lease_status.holder_identity IS 'who holds it or, when expired, last held it; empty after a release, NULL when never held';
 COMMENT ON COLUMN lease_status.status IS 'held, expired (its holder did not renew in time: anybody may acquire it), reserved (nobody holds it, but it is kept back until reserved_until), or free';
+COMMENT ON COLUMN lease_status.detail IS 'the same in words, and who can acquire it';
 COMMENT ON COLUMN lease_status.expires_in IS 'time left; negative when expired, NULL when free or without end';
 COMMENT ON COLUMN lease_status.renewed_ago IS 'time since the last renewal';
 COMMENT ON COLUMN lease_status.in_grace IS 'true if it counts as renewed when the server recovered, or its clock was set, and was not renewed since: its holder may be gone';
@@ -594,16 +620,8 @@ pause: after each batch, nothing is done for so many times as long as it took, a
 Errors: as lease_gc(); 22023 pause not from 0 to 1000; 2D000 in a transaction block.';
 
 -- ---------------------------------------------------------------------------
--- Kubernetes: names and words
+-- Kubernetes: kubectl get leases
 -- ---------------------------------------------------------------------------
-
-CREATE FUNCTION lease_age(
-	since timestamptz,
-	at timestamptz DEFAULT clock_timestamp())
-RETURNS text
-LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION lease_age(timestamptz, timestamptz) IS
-'Time from since to at in the words of kubectl''s column AGE: 119s, 3m10s, 7h59m, 2d1h, 3y; <unknown> for NULL, <invalid> for the future (apimachinery, HumanDuration).';
 
 CREATE VIEW kubectl_get_leases WITH (security_invoker = true) AS
 SELECT namespace,

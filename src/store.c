@@ -258,10 +258,24 @@ may_lock_table(Oid relid, bool for_write)
 {
 	Oid			user = GetUserId();
 	AclMode		any = for_write ? ACL_INSERT | ACL_UPDATE | ACL_DELETE : ACL_SELECT;
+	AclMode		any_column = for_write ? ACL_INSERT | ACL_UPDATE : ACL_SELECT;
 
 	return pg_class_aclmask(relid, user, any, ACLMASK_ANY) != 0 ||
-		pg_attribute_aclcheck_all(relid, user, for_write ? ACL_UPDATE : ACL_SELECT,
-								  ACLMASK_ANY) == ACLCHECK_OK;
+		pg_attribute_aclcheck_all(relid, user, any_column, ACLMASK_ANY) == ACLCHECK_OK;
+}
+
+/*
+ * Refuses at once whom the executor would refuse, if it is asked: he has no
+ * privilege at all.  As the executor says it, and what to do.
+ */
+static void
+report_no_privilege(bool for_write)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for table %s", LEASE_TABLE),
+			 for_write ? errhint("Ask its owner to GRANT SELECT, INSERT, UPDATE ON lease.") :
+			 errhint("Ask its owner to GRANT SELECT ON lease.")));
 }
 
 /*
@@ -317,8 +331,10 @@ lease_store_open_in(Oid schema, bool for_write)
 
 	watch_catalogs();
 	access = get_access(schema, for_write);
+	if (!access.may_lock)
+		report_no_privilege(for_write);
 	rel = lease_relation_open(LEASE_TABLE, access.relid,
-							  access.may_lock && for_write ? RowExclusiveLock : AccessShareLock);
+							  for_write ? RowExclusiveLock : AccessShareLock);
 	if (rel == NULL)
 		return NULL;
 	if (!table_cache.valid || table_cache.relid != access.relid)
@@ -326,12 +342,6 @@ lease_store_open_in(Oid schema, bool for_write)
 
 	store = palloc0(sizeof(LeaseStore));
 	store->table = &table_cache;
-	if (!access.may_lock)
-	{
-		table_close(rel, AccessShareLock);
-		return store;
-	}
-
 	store->rel = rel;
 	store->probe = OidIsValid(table_cache.pkey);
 	/* With the lock we have heard of what changed until then. */
@@ -353,7 +363,7 @@ lease_store_open(Oid funcid, bool for_write)
 }
 
 /*
- * Closes the table, if it was opened.  Its locks stay until the transaction
+ * Closes the table, if it was opened.  Its lock stays until the transaction
  * ends.
  */
 void
@@ -363,8 +373,7 @@ lease_store_close(LeaseStore *store)
 		return;
 	if (store->probe)
 		lease_heap_end(store);
-	if (store->rel != NULL)
-		table_close(store->rel, NoLock);
+	table_close(store->rel, NoLock);
 	pfree(store);
 }
 
