@@ -464,18 +464,6 @@ is(query('sql', q{SELECT string_agg(line::text, ',' ORDER BY line) FROM journal}
 	'sql: writes under a token are there, others are not');
 is(scalar(() = $stderr =~ /ERROR/g), 2, 'sql: without one, or with an old one, there is an error');
 
-# What docs/recipes.md shows can be typed in as it stands there.
-$node->safe_psql('postgres', 'CREATE DATABASE recipes');
-$node->safe_psql('recipes', 'CREATE EXTENSION lease');
-my $recipes = slurp_file("$FindBin::RealBin/../../docs/recipes.md");
-my @blocks = $recipes =~ /^```sql\n(.*?)^```$/msg;
-my $typed = "$scratch/recipes.sql";
-
-cmp_ok(scalar @blocks, '>=', 10, 'recipes.md has examples');
-append_to_file($typed, join '', @blocks);
-$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $typed, $node->connstr('recipes') ],
-	'what recipes.md shows runs');
-
 {
 	local $command{sql} = sub { return ('psql', '-X', '-q', '-At', '-v', 'me=a', '-v', 'every=0.1', '-f', "$examples/sql/leader.sql") };
 	my $leader = start('sql', 'leader', 'a', 15);
