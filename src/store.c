@@ -265,8 +265,7 @@ may_lock_table(Oid relid, bool for_write)
 }
 
 /*
- * Refuses at once whom the executor would refuse, if it is asked: he has no
- * privilege at all.  As the executor says it, and what to do.
+ * Says what the executor would say, and what to do.
  */
 static void
 report_no_privilege(bool for_write)
@@ -331,10 +330,10 @@ lease_store_open_in(Oid schema, bool for_write)
 
 	watch_catalogs();
 	access = get_access(schema, for_write);
-	if (!access.may_lock)
+	if (!access.may_lock && !may_lock_table(access.relid, false))
 		report_no_privilege(for_write);
 	rel = lease_relation_open(LEASE_TABLE, access.relid,
-							  for_write ? RowExclusiveLock : AccessShareLock);
+							  access.may_lock && for_write ? RowExclusiveLock : AccessShareLock);
 	if (rel == NULL)
 		return NULL;
 	if (!table_cache.valid || table_cache.relid != access.relid)
@@ -342,6 +341,12 @@ lease_store_open_in(Oid schema, bool for_write)
 
 	store = palloc0(sizeof(LeaseStore));
 	store->table = &table_cache;
+	if (!access.may_lock)
+	{
+		table_close(rel, AccessShareLock);
+		return store;
+	}
+
 	store->rel = rel;
 	store->probe = OidIsValid(table_cache.pkey);
 	/* With the lock we have heard of what changed until then. */
@@ -363,7 +368,7 @@ lease_store_open(Oid funcid, bool for_write)
 }
 
 /*
- * Closes the table, if it was opened.  Its lock stays until the transaction
+ * Closes the table, if it was opened.  Its locks stay until the transaction
  * ends.
  */
 void
@@ -373,7 +378,8 @@ lease_store_close(LeaseStore *store)
 		return;
 	if (store->probe)
 		lease_heap_end(store);
-	table_close(store->rel, NoLock);
+	if (store->rel != NULL)
+		table_close(store->rel, NoLock);
 	pfree(store);
 }
 
@@ -481,6 +487,8 @@ lease_store_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 	LeaseLockResult result;
 	int			lock_timeout = LockTimeout;
 
+	if (store->rel == NULL)
+		report_no_privilege(true);
 	if (mode != LockTupleKeyShare)
 	{
 		result = lock_row(store, key, mode, row);
@@ -659,6 +667,8 @@ lease_store_insert_by(LeaseStore *store, const LeaseKey *key, LeaseInsert insert
 	LOCKTAG		tag;
 	uint64		hash = hash_combine64(lease_text_hash(key->namespace), lease_text_hash(key->name));
 
+	if (store->rel == NULL)
+		report_no_privilege(true);
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, store->table->relid,
 					   (uint32) hash, (uint16) (hash >> 32));
 	if (!lease_token_lock(store->table->relid) ||
