@@ -260,7 +260,7 @@ hold_at_least: minimum hold time; released earlier, the lease stays reserved unt
 lock_delay: whole seconds for which nobody but the holder may acquire the lease after it has expired; it can be acquired at once after a release.
 session: release the lease at once when this session ends, however it does; if the server crashes, the duration decides. The lease must still be renewed.
 status: acquired (a new holding with a new fencing_token), renewed (mine already, same token; hold_at_least and lock_delay stay as they were), held (someone else''s until expires_at), reserved (nobody''s, but kept back until expires_at), busy (could not tell: another transaction has the row locked).
-fencing_token is NULL unless acquired is true. The lease is yours when the transaction has committed.
+fencing_token is NULL unless acquired is true. holder_identity: who has it now, or had it last. expires_at, expires_in: when it runs out unless it is renewed, and how long that is from now. The lease is yours when the transaction has committed.
 Rules for lease_transitions and acquire_time: client-go, tryAcquireOrRenew.
 Errors: 22004 NULL argument, 22023 empty name, namespace or holder or interval out of range, 42602 name or namespace with invalid syntax, 42622 name or namespace too long, 25006 read-only transaction or standby, 40001 changed since the snapshot of a REPEATABLE READ or SERIALIZABLE transaction, 42501 not permitted.';
 
@@ -275,7 +275,7 @@ CREATE PROCEDURE lease_await(
 	session boolean DEFAULT false)
 LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON PROCEDURE lease_await(text, text, interval, text, interval, interval, interval, boolean) IS
-'Acquires a lease for holder and waits for it, default one hour, as lease_acquire() does; and while it waits it holds no snapshot either, so that it can wait for long without keeping VACUUM from its work. For that it has to be called on its own, outside a transaction block. Ask lease_acquire() afterwards: it says whether you have it, and returns the fencing token.
+'Acquires a lease for holder and waits for it, default one hour; the arguments are those of lease_acquire(). While it waits it holds no snapshot, so that it can wait for long without keeping VACUUM from its work. For that it has to be called on its own, outside a transaction block. Ask lease_acquire() afterwards: it says whether you have it, and returns the fencing token.
 Errors: as lease_acquire().';
 
 CREATE FUNCTION lease_renew(
@@ -293,7 +293,7 @@ COMMENT ON FUNCTION lease_renew(text, text, text, bigint) IS
 'Extends a lease that holder has and that is still valid, by its own duration from now. Never waits, never creates, never revives an expired lease.
 fencing_token: when given, it must be the current one.
 status: renewed, or why not: expired (it was mine, acquire it again), held (someone else has or last had it, or another token is current), free (released or never held), missing (no such lease), busy (could not tell: another transaction has the row locked).
-fencing_token in the result is NULL unless renewed is true.
+fencing_token in the result is NULL unless renewed is true. holder_identity: who has it now, or had it last. expires_at, expires_in: when it runs out unless it is renewed again, and how long that is from now.
 Errors: as lease_acquire().';
 
 CREATE FUNCTION lease_renew_all(
@@ -304,7 +304,7 @@ RETURNS TABLE (status text, leases bigint, name text)
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_renew_all(text, text[], text) IS
 'Renews all leases of holder in namespace, or those in names, in one statement; takes the row locks in the order of the names and never waits, so that two calls cannot deadlock.
-The first row is (renewed, how many, NULL); then follows one row with the reason for every lease that was not renewed, with the statuses of lease_renew().
+status, leases, name: the first row is (renewed, how many, NULL); then follows one row with the reason for every lease that was not renewed, with the statuses of lease_renew().
 Without names, every lease that has holder as its holder_identity is tried, in the order of the primary key.
 Errors: as lease_acquire(); also 22004 for a NULL among names, 2202E for names with more than one dimension, 55P03 without names when DDL has the table locked.';
 
@@ -320,7 +320,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_release(text, text, text, bigint) IS
 'Gives up a lease, expired or not: holder_identity becomes empty, lease_duration_seconds 1, acquire_time and renew_time now, lease_transitions stays (client-go, ReleaseOnCancel). The fencing token changes, so that writes under the old one are refused. Never waits.
 fencing_token: when given, it must be the current one.
-status: released, or why not: held (someone else''s, or another token is current), free (nobody''s), missing, busy (could not tell).
+status: released, or why not: held (someone else''s, or another token is current), free (nobody''s), missing, busy (could not tell). holder_identity: who has it.
 Errors: as lease_acquire().';
 
 CREATE FUNCTION lease_handover(
@@ -337,7 +337,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_handover(text, text, text, text, bigint, interval) IS
 'Releases a lease as lease_release() does, but towards a named successor: for the time of reserve nobody else may acquire it (others hear reserved). A successor that waits in lease_acquire() is woken, whoever waits longer; afterwards everybody may have it.
 fencing_token: when given, it must be the current one.
-status: handed_over, or why not, as lease_release().
+status: handed_over, or why not, as lease_release(). holder_identity: who has it.
 Errors: as lease_acquire(); also 22023 for a successor that is the holder itself.';
 
 -- ---------------------------------------------------------------------------
@@ -352,6 +352,7 @@ RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_guard(text, bigint, text) IS
 'Ties the transaction to a fencing token: an error unless the token is the lease''s current one and the lease is valid; and until the transaction, or the savepoint, ends, nobody can take over, release, hand over, delete or collect the lease, while its holder can renew it from another connection. So what the transaction writes commits only while the token is current, also when it takes longer than the lease.
+fencing_token: the one that lease_acquire() returned.
 Errors: LS001 the token is not current any more, or the lease is expired, free or missing: stop; 55P03 could not tell, another transaction is just changing the holder: roll back and try again; 40001 taken over since the snapshot of a REPEATABLE READ or SERIALIZABLE transaction; 22004, 22023, 42602, 42622, 25006, 42501 as lease_acquire().';
 
 CREATE FUNCTION lease_guard_trigger() RETURNS trigger
@@ -373,7 +374,7 @@ CREATE FUNCTION lease_expires_at(
 RETURNS timestamptz
 LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_expires_at(text, timestamptz, integer, bigint) IS
-'The moment at which a lease with these values stops being valid, or NULL when nobody holds it. The one rule of validity, also used by lease_acquire(): valid while lease_clock() is earlier. What was renewed before the server recovered, or before its wall clock was set, counts as renewed then; so does a renew_time in the future if resource_version says that it was written by a clock that was ahead.';
+'The moment at which a lease with these values of its columns holder_identity, renew_time, lease_duration_seconds and resource_version stops being valid, or NULL when nobody holds it. The one rule of validity, also used by lease_acquire(): valid while lease_clock() is earlier. What was renewed before the server recovered, or before its wall clock was set, counts as renewed then; so does a renew_time in the future if resource_version says that it was written by a clock that was ahead.';
 
 CREATE FUNCTION lease_renewed_at(
 	namespace text,
@@ -384,7 +385,7 @@ CREATE FUNCTION lease_renewed_at(
 RETURNS timestamptz
 LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_renewed_at(text, text, bigint, bigint, timestamptz) IS
-'When the lease with this row of the table was last renewed: renew_time, or later if its holder has renewed it in memory since (lease.heartbeat_storage); on a standby, what the primary has written back. SELECT lease_renewed_at(namespace, name, fencing_token, resource_version, renew_time) FROM lease. The views show this time.';
+'When the lease with this row of the table was last renewed: renew_time, or later if its holder has renewed it in memory since (lease.heartbeat_storage); on a standby, what the primary has written back. Never an error. SELECT lease_renewed_at(namespace, name, fencing_token, resource_version, renew_time) FROM lease. The views show this time.';
 
 CREATE FUNCTION lease_not_before(
 	not_before timestamptz,
@@ -393,7 +394,7 @@ CREATE FUNCTION lease_not_before(
 RETURNS timestamptz
 LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_not_before(timestamptz, timestamptz, bigint) IS
-'Until when a lease with these values is kept back by a minimum hold or a handover: not_before, unless the wall clock was set back since; then it counts from that moment once more. NULL when it is not kept back.';
+'Until when a lease with these values of its columns not_before, renew_time and resource_version is kept back by a minimum hold or a handover: not_before, unless the wall clock was set back since; then it counts from that moment once more. NULL when it is not kept back.';
 
 CREATE FUNCTION lease_clock(
 	OUT now timestamptz,
@@ -419,13 +420,14 @@ CREATE FUNCTION lease_is_held(
 RETURNS boolean
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_is_held(text, text, text) IS
-'true if the lease is valid now and held by holder, or by anybody when holder is NULL; the same state and errors as lease_holder(). Not a guard: it holds for the moment of the call only.';
+'true if the lease is valid now and held by holder, or by anybody when holder is NULL; the same state as lease_holder(). Not a guard: it holds for the moment of the call only.
+Errors: as lease_holder().';
 
 CREATE FUNCTION lease_waiters()
 RETURNS TABLE (namespace text, name text, holder_identity text, pid integer, since timestamptz)
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_waiters() IS
-'Who waits in lease_acquire() in this database, as far as the caller may see these sessions in pg_stat_activity; holder_identity is cut off after 128 bytes. The order of since is the order in which they will get the lease. Nothing unless the server has lease in shared_preload_libraries.';
+'Who waits in lease_acquire() for the lease of this name and namespace in this database, in the session with this pid, as far as the caller may see these sessions in pg_stat_activity; holder_identity is cut off after 128 bytes. The order of since is the order in which they will get the lease. Nothing unless the server has lease in shared_preload_libraries.';
 
 CREATE VIEW lease_holdings WITH (security_invoker = true) AS
 SELECT h.namespace,
@@ -465,6 +467,14 @@ COMMENT ON COLUMN lease_holdings.held_until IS 'when the holding ended; NULL whi
 COMMENT ON COLUMN lease_holdings.end_reason IS 'why it ended, as in lease_history; NULL while it goes on';
 COMMENT ON COLUMN lease_holdings.held_during IS 'held_from to held_until, without the latter; to infinity while it goes on';
 
+CREATE FUNCTION lease_age(
+	since timestamptz,
+	at timestamptz DEFAULT clock_timestamp())
+RETURNS text
+LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION lease_age(timestamptz, timestamptz) IS
+'Time from since to at in the words of kubectl''s column AGE: 119s, 3m10s, 7h59m, 2d1h, 3y; <unknown> for NULL, <invalid> for the future (apimachinery, HumanDuration).';
+
 CREATE VIEW lease_status WITH (security_invoker = true) AS
 SELECT l.namespace,
 	   l.name,
@@ -474,10 +484,25 @@ SELECT l.namespace,
 			WHEN l.holder_identity <> '' THEN 'expired'
 			ELSE 'free'
 	   END AS status,
+	   -- the collations of its parts differ
+	   (CASE WHEN e.expires_at > c.now THEN
+				format('%s has it%s; %s', l.holder_identity,
+					CASE WHEN g.in_grace THEN ', not renewed since the server recovered or its clock was set' END,
+					CASE WHEN isfinite(e.expires_at) THEN format('expires in %s unless renewed', lease_age(c.now, e.expires_at)) ELSE 'without end' END)
+			WHEN c.grants_from > c.now THEN
+				format('the server was promoted; nobody can acquire it for another %s', lease_age(c.now, c.grants_from))
+			WHEN a.available_at > c.now THEN
+				format('%s can acquire it for another %s',
+					coalesce('only ' || coalesce(nullif(l.reserved_for, ''), nullif(l.holder_identity, '')), 'nobody'), lease_age(c.now, a.available_at))
+			WHEN l.holder_identity <> '' THEN
+				format('%s did not renew it%s; anybody can acquire it', l.holder_identity,
+					CASE WHEN isfinite(e.expires_at) THEN format(', expired %s ago', lease_age(e.expires_at, c.now)) END)
+			WHEN l.holder_identity IS NULL THEN 'never held; anybody can acquire it'
+			ELSE 'released; anybody can acquire it'
+	   END || CASE WHEN w.waiting = 1 THEN '; 1 waits for it' WHEN w.waiting > 1 THEN format('; %s wait for it', w.waiting) ELSE '' END) COLLATE "default" AS detail,
 	   CASE WHEN isfinite(e.expires_at) THEN e.expires_at - c.now END AS expires_in,
 	   c.now - r.at AS renewed_ago,
-	   coalesce(e.expires_at > c.now AND (r.at < c.counts_from OR
-		(r.at > c.now AND e.expires_at <= c.now + make_interval(secs => l.lease_duration_seconds))), false) AS in_grace,
+	   g.in_grace,
 	   l.fencing_token,
 	   l.lease_transitions,
 	   coalesce(w.waiting, 0) AS waiting,
@@ -495,6 +520,8 @@ LEFT JOIN (SELECT namespace, name, count(*) AS waiting FROM lease_waiters() GROU
 CROSS JOIN lease_clock() c
 CROSS JOIN LATERAL (SELECT lease_renewed_at(l.namespace, l.name, l.fencing_token, l.resource_version, l.renew_time) AS at) r
 CROSS JOIN LATERAL (SELECT lease_expires_at(l.holder_identity, r.at, l.lease_duration_seconds, l.resource_version) AS expires_at) e
+CROSS JOIN LATERAL (SELECT coalesce(e.expires_at > c.now AND (r.at < c.counts_from OR
+	(r.at > c.now AND e.expires_at <= c.now + make_interval(secs => l.lease_duration_seconds))), false) AS in_grace) g
 CROSS JOIN LATERAL (SELECT CASE WHEN e.expires_at > c.now THEN NULL ELSE
 	greatest(lease_not_before(l.not_before, r.at, l.resource_version), e.expires_at + make_interval(secs => l.lock_delay_seconds), c.grants_from) END AS available_at) a;
 
@@ -504,6 +531,7 @@ COMMENT ON COLUMN lease_status.namespace IS 'namespace of the lease';
 COMMENT ON COLUMN lease_status.name IS 'name of the lease';
 COMMENT ON COLUMN lease_status.holder_identity IS 'who holds it or, when expired, last held it; empty after a release, NULL when never held';
 COMMENT ON COLUMN lease_status.status IS 'held, expired (its holder did not renew in time: anybody may acquire it), reserved (nobody holds it, but it is kept back until reserved_until), or free';
+COMMENT ON COLUMN lease_status.detail IS 'the same in words, and who can acquire it';
 COMMENT ON COLUMN lease_status.expires_in IS 'time left; negative when expired, NULL when free or without end';
 COMMENT ON COLUMN lease_status.renewed_ago IS 'time since the last renewal';
 COMMENT ON COLUMN lease_status.in_grace IS 'true if it counts as renewed when the server recovered, or its clock was set, and was not renewed since: its holder may be gone';
@@ -590,20 +618,12 @@ CREATE PROCEDURE lease_gc_all(
 LANGUAGE C AS 'MODULE_PATHNAME';
 COMMENT ON PROCEDURE lease_gc_all(double precision, bigint, bigint) IS
 'Deletes all that lease_gc() would delete if it was called until there is nothing more, in batches of which each is a transaction. To be called on its own, outside a transaction block.
-pause: after each batch, nothing is done for so many times as long as it took, and no lock is held, so that others can work; 0: as fast as possible. The results are those of lease_gc().
+pause: after each batch, nothing is done for so many times as long as it took, and no lock is held, so that others can work; 0: as fast as possible. collected, history_removed: those of lease_gc().
 Errors: as lease_gc(); 22023 pause not from 0 to 1000; 2D000 in a transaction block.';
 
 -- ---------------------------------------------------------------------------
--- Kubernetes: names and words
+-- Kubernetes: kubectl get leases
 -- ---------------------------------------------------------------------------
-
-CREATE FUNCTION lease_age(
-	since timestamptz,
-	at timestamptz DEFAULT clock_timestamp())
-RETURNS text
-LANGUAGE C IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
-COMMENT ON FUNCTION lease_age(timestamptz, timestamptz) IS
-'Time from since to at in the words of kubectl''s column AGE: 119s, 3m10s, 7h59m, 2d1h, 3y; <unknown> for NULL, <invalid> for the future (apimachinery, HumanDuration).';
 
 CREATE VIEW kubectl_get_leases WITH (security_invoker = true) AS
 SELECT namespace,
@@ -690,7 +710,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_node_heartbeat(text, interval) IS
 'The heartbeat of a node, as kubelet sends it every 10 s: renews the lease of the node''s name in namespace kube-node-lease, which the node holds; makes it when it is missing, with duration, and without acquire_time and lease_transitions. Never waits.
 Only renew_time moves. A lease that has expired is renewed as well, under the same fencing token: there is no election among kubelets, and the token shows that nobody else has held it. If the lease has no owner reference and the node is registered, as far as the caller may see that in lease_node, the lease gets one.
-status: renewed, acquired (made, or taken because nobody held it: a new fencing token); or with renewed false held (somebody else holds it), reserved (kept back for somebody else), busy (could not tell: another transaction has the row locked).
+status: renewed, acquired (made, or taken because nobody held it: a new fencing token); or with renewed false held (somebody else holds it), reserved (kept back for somebody else), busy (could not tell: another transaction has the row locked). The other results are those of lease_renew().
 Errors: as lease_acquire().';
 
 CREATE FUNCTION lease_node_heartbeats(
@@ -700,7 +720,8 @@ RETURNS TABLE (status text, leases bigint, name text)
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_node_heartbeats(text[], interval) IS
 'Heartbeats of many nodes in one statement; takes the row locks in the order of the names and never waits, so that two calls cannot deadlock.
-The first rows are (renewed, how many, NULL) and (acquired, how many, NULL); then follows one row with the reason for every node whose heartbeat was not written, with the statuses of lease_node_heartbeat().
+duration: of the leases that are made.
+status, leases, name: the first rows are (renewed, how many, NULL) and (acquired, how many, NULL); then follows one row with the reason for every node whose heartbeat was not written, with the statuses of lease_node_heartbeat().
 Errors: as lease_node_heartbeat(); also 22004 for a NULL among nodes, 2202E for nodes with more than one dimension.';
 
 CREATE FUNCTION lease_node_apply(node jsonb) RETURNS text
@@ -720,7 +741,9 @@ CREATE FUNCTION lease_node_register(
 RETURNS text
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_node_register(text, jsonb, jsonb, boolean, jsonb, jsonb) IS
-'Registers a node, or writes anew what is known of it, as lease_node_apply() does, from its parts. Result and errors: as lease_node_apply().';
+'Registers a node, or writes anew what is known of it, as lease_node_apply() does, from its parts: labels and annotations, unschedulable, spec and status without these; NULL: none.
+Result: as lease_node_apply().
+Errors: as lease_node_apply().';
 
 CREATE FUNCTION lease_node_remove(name text) RETURNS text
 LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
@@ -760,7 +783,7 @@ CREATE FUNCTION lease_node_posted(
 	OUT since timestamptz)
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_node_posted(jsonb) IS
-'The condition Ready in the status of a Node: its status (True, False, Unknown), lastHeartbeatTime and lastTransitionTime; NULL what is not there, or no time.';
+'The condition Ready in the status of a Node. ready: its status (True, False, Unknown); last_heartbeat: its lastHeartbeatTime; since: its lastTransitionTime; NULL what is not there, or no time.';
 
 CREATE FUNCTION lease_node_status(
 	created timestamptz,
@@ -772,7 +795,7 @@ LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_node_status(timestamptz, text, timestamptz, timestamptz) IS
 'The status of a node by the rule of Kubernetes'' node lifecycle controller: Unknown if nothing was heard of it for longer than lease.node_monitor_grace_period, or if it was never heard of and created longer ago than lease.node_startup_grace_period; else what its condition Ready says: Ready (also if it posted none), NotReady or Unknown; NotReady if it was never heard of but is new.
 What was last heard before the server recovered, or before its wall clock was set, counts as heard then (lease_clock()).
-ready: the condition''s status, NULL if none was posted. last_heartbeat: the greater of the lease''s renew_time and the condition''s lastHeartbeatTime.';
+created: when the node was. ready: the condition''s status, NULL if none was posted. last_heartbeat: the greater of the lease''s renew_time and the condition''s lastHeartbeatTime. at: the instant for which is asked.';
 
 CREATE FUNCTION lease_node_status_since(
 	created timestamptz,
@@ -784,7 +807,7 @@ CREATE FUNCTION lease_node_status_since(
 RETURNS timestamptz
 LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_node_status_since(timestamptz, text, timestamptz, timestamptz, timestamptz, timestamptz) IS
-'Since when lease_node_status() says what it says. Exact for a node that has fallen silent; otherwise the time of the posted condition, or of the first heartbeat where none was posted, because a silence that is over has left no trace.';
+'Since when lease_node_status() says what it says for created, ready, last_heartbeat and at; posted_since: lastTransitionTime of the condition; beating_since: the first heartbeat. Exact for a node that has fallen silent; otherwise the time of the posted condition, or of the first heartbeat where none was posted, because a silence that is over has left no trace.';
 
 CREATE VIEW lease_nodes WITH (security_invoker = true) AS
 SELECT coalesce(n.name, l.name) AS name,
@@ -845,7 +868,7 @@ RETURN CASE
 		ELSE 'NotReady'
 	END || CASE WHEN unschedulable THEN ',SchedulingDisabled' ELSE '' END;
 COMMENT ON FUNCTION lease_node_kubectl_status(text, boolean, timestamptz, timestamptz, timestamptz) IS
-'kubectl''s column STATUS. ready and last_heartbeat: status and lastHeartbeatTime of the condition Ready that was posted, NULL if none was; renew_time: of the node''s lease, NULL if it has none.
+'kubectl''s column STATUS. ready and last_heartbeat: status and lastHeartbeatTime of the condition Ready that was posted, NULL if none was; renew_time: of the node''s lease, NULL if it has none; unschedulable: is it cordoned? at: the instant for which is asked.
 A node without a lease is what it posted, Unknown if that is nothing. A node with one is NotReady as soon as it is silent, as the node lifecycle controller would have written into its conditions by then; else what it posted, or Ready.';
 
 CREATE VIEW kubectl_get_nodes WITH (security_invoker = true) AS
@@ -908,7 +931,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_apiserver_heartbeat(text, uuid) IS
 'The heartbeat of an API server, every 10 s: renews the identity lease of its host in namespace kube-system, or makes it: name lease_apiserver_name(hostname), holder NAME_INSTANCE, 3600 s, labels as in Kubernetes 1.26 (k8s.io/component=kube-apiserver, kubernetes.io/hostname), or as lease.apiserver_identity says, without acquire_time and lease_transitions. Labels that were taken away or changed are set again. Never waits.
 instance: a UUID that the process made when it started. A new instance on the same host takes over the lease from the one before, valid or not: same object, new holder, new fencing token. The one before then hears held, as long as the lease is valid.
-status: renewed, acquired (made, or taken over); or with renewed false held (this instance was replaced), reserved, busy (could not tell: another transaction has the row locked).
+status: renewed, acquired (made, or taken over); or with renewed false held (this instance was replaced), reserved, busy (could not tell: another transaction has the row locked). The other results are those of lease_renew().
 Errors: 42622 hostname over 63 bytes and 42602 one that cannot be a label''s value; else as lease_acquire().';
 
 CREATE VIEW lease_apiservers WITH (security_invoker = true) AS
@@ -970,7 +993,7 @@ COMMENT ON FUNCTION lease_stat_databases() IS
 CREATE FUNCTION lease_stat_reset() RETURNS void
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_stat_reset() IS
-'Begins to count anew in this database: its rows in lease_stat go, and what lease_stat_database says is 0.';
+'Begins to count anew in this database: its rows in lease_stat go, and what lease_stat_database says is 0. EXECUTE is granted to nobody.';
 REVOKE EXECUTE ON FUNCTION lease_stat_reset() FROM PUBLIC;
 
 CREATE VIEW lease_stat WITH (security_invoker = true) AS
@@ -1115,7 +1138,7 @@ CREATE FUNCTION lease_row_lockers(row_version tid)
 RETURNS TABLE (transaction_id xid, pid integer, lock_mode text)
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1 AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_row_lockers(tid) IS
-'Transactions in progress that have this version of a row of table lease locked, or change it: SELECT k.* FROM lease l, lease_row_lockers(l.ctid) k. lock_mode is the strongest lock that the transaction has on the row; pid is NULL if the transaction is prepared, or on the primary. See the view lease_lockers.
+'Transactions in progress that have a version of a row of table lease locked, or change it; row_version: its ctid: SELECT k.* FROM lease l, lease_row_lockers(l.ctid) k. transaction_id: as in pg_locks. lock_mode is the strongest lock that the transaction has on the row; pid is NULL if the transaction is prepared, or on the primary. See the view lease_lockers.
 Errors: 42501 without SELECT on table lease, 55P03 when the table is locked by DDL.';
 
 -- xmax is 0 unless somebody has locked or changed this version at some time, so
@@ -1154,7 +1177,7 @@ CREATE FUNCTION lease_clock_steps(
 	OUT last_step_at timestamptz)
 LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION lease_clock_steps() IS
-'How often the server''s wall clock was set by a tenth of a second or more since the server started, as far as a call of a function, or the background worker, has looked in between; by how much the last time (positive: forwards), and when that was noticed. Unless the server has lease in shared_preload_libraries, only between the calls in this session.';
+'steps: how often the server''s wall clock was set by a tenth of a second or more since the server started, as far as a call of a function, or the background worker, has looked in between; last_step: by how much the last time (positive: forwards); last_step_at: when that was noticed. Unless the server has lease in shared_preload_libraries, only between the calls in this session.';
 
 CREATE FUNCTION lease_heartbeat_memory(
 	OUT entries integer,

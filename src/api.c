@@ -271,7 +271,8 @@ lease_handover(PG_FUNCTION_ARGS)
 	if (lease_text_equal(holder, successor))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("lease cannot be handed over to its own holder")));
+				 errmsg("lease cannot be handed over to its own holder"),
+				 errhint("To keep it, call lease_renew(); to give it up for everybody, lease_release().")));
 	lease_require_writable("lease_handover()");
 
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);

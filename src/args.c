@@ -61,8 +61,14 @@ lease_arg_key(FunctionCallInfo fcinfo, int name, int namespace)
 text *
 lease_arg_holder(FunctionCallInfo fcinfo, int n)
 {
-	text	   *holder = lease_arg_text(fcinfo, n, "lease holder");
+	text	   *holder;
 
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("lease holder must not be null"),
+				 errhint(LEASE_HOLDER_HINT)));
+	holder = PG_GETARG_TEXT_PP(n);
 	lease_validate_holder(holder);
 	return holder;
 }
@@ -128,7 +134,8 @@ lease_arg_names(FunctionCallInfo fcinfo, int n, text *namespace, LeaseKey **keys
 	if (ARR_NDIM(array) > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				 errmsg("array of lease names must have one dimension")));
+				 errmsg("array of lease names must have one dimension"),
+				 errhint("Pass the names as in '{a,b,c}'.")));
 
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
 	*keys = palloc(Max(count, 1) * sizeof(LeaseKey));

@@ -442,7 +442,13 @@ lease_gc_all(PG_FUNCTION_ARGS)
 	bool		more = true;
 	Datum		values[2];
 
-	SPI_connect_ext(context->atomic ? 0 : SPI_OPT_NONATOMIC);
+	if (context->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("lease_gc_all() cannot be called in a transaction block or a function"),
+				 errhint("Call it on its own, or lease_gc() instead.")));
+
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	pass_context = AllocSetContextCreate(CurrentMemoryContext, "lease collection", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(pass_context);
 	while (more)

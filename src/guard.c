@@ -325,7 +325,8 @@ lease_guard_trigger(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be called by a trigger before the event",
-						"lease_guard_trigger")));
+						"lease_guard_trigger"),
+				 errhint("Use CREATE TRIGGER ... BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON ... FOR EACH STATEMENT.")));
 
 	key = get_trigger_key(trigger->tg_trigger);
 	store = lease_store_open(fcinfo->flinfo->fn_oid, true);

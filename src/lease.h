@@ -701,6 +701,8 @@ extern bool lease_is_name_syntax(const char *s, int len);
 extern void lease_validate_name(const text *name);
 extern void lease_validate_namespace(const text *namespace);
 extern void lease_validate_holder(const text *holder);
+#define LEASE_HOLDER_HINT \
+	"Pass what tells this process from all others, for example host name, process ID and a random number."
 extern void lease_validate_hostname(const text *hostname);
 
 /* Microseconds of a clock that nobody sets. */

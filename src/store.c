@@ -258,10 +258,23 @@ may_lock_table(Oid relid, bool for_write)
 {
 	Oid			user = GetUserId();
 	AclMode		any = for_write ? ACL_INSERT | ACL_UPDATE | ACL_DELETE : ACL_SELECT;
+	AclMode		any_column = for_write ? ACL_INSERT | ACL_UPDATE : ACL_SELECT;
 
 	return pg_class_aclmask(relid, user, any, ACLMASK_ANY) != 0 ||
-		pg_attribute_aclcheck_all(relid, user, for_write ? ACL_UPDATE : ACL_SELECT,
-								  ACLMASK_ANY) == ACLCHECK_OK;
+		pg_attribute_aclcheck_all(relid, user, any_column, ACLMASK_ANY) == ACLCHECK_OK;
+}
+
+/*
+ * Says what the executor would say, and what to do.
+ */
+static void
+report_no_privilege(bool for_write)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for table %s", LEASE_TABLE),
+			 for_write ? errhint("Ask its owner to GRANT SELECT, INSERT, UPDATE ON lease.") :
+			 errhint("Ask its owner to GRANT SELECT ON lease.")));
 }
 
 /*
@@ -317,6 +330,8 @@ lease_store_open_in(Oid schema, bool for_write)
 
 	watch_catalogs();
 	access = get_access(schema, for_write);
+	if (!access.may_lock && !may_lock_table(access.relid, false))
+		report_no_privilege(for_write);
 	rel = lease_relation_open(LEASE_TABLE, access.relid,
 							  access.may_lock && for_write ? RowExclusiveLock : AccessShareLock);
 	if (rel == NULL)
@@ -435,6 +450,8 @@ lease_store_lock(LeaseStore *store, const LeaseKey *key, LockTupleMode mode,
 	LeaseLockResult result;
 	int			lock_timeout = LockTimeout;
 
+	if (store->rel == NULL)
+		report_no_privilege(true);
 	if (mode != LockTupleKeyShare)
 	{
 		result = lock_row(store, key, mode, row);
@@ -613,6 +630,8 @@ lease_store_insert_by(LeaseStore *store, const LeaseKey *key, LeaseInsert insert
 	LOCKTAG		tag;
 	uint64		hash = hash_combine64(lease_text_hash(key->namespace), lease_text_hash(key->name));
 
+	if (store->rel == NULL)
+		report_no_privilege(true);
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, store->table->relid,
 					   (uint32) hash, (uint16) (hash >> 32));
 	if (!lease_token_lock(store->table->relid) ||

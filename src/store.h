@@ -64,8 +64,8 @@ typedef struct LeaseAccess
 /*
  * One call's access to the table.
  *
- * rel is NULL if the caller may not lock the table at all: then the executor is
- * there to say so.
+ * rel is NULL if the caller wants to write and may read only: then the executor
+ * reads for him.
  */
 struct LeaseStore
 {

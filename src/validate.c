@@ -411,7 +411,7 @@ lease_validate_holder(const text *holder)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("lease holder must not be empty"),
-				 errhint("Pass what tells this process from all others, for example host name, process ID and a random number.")));
+				 errhint(LEASE_HOLDER_HINT)));
 }
 
 /*

@@ -10,16 +10,16 @@ use PostgreSQL::Test::Utils;
 
 sub new
 {
-	my ($class, $node, $database) = @_;
+	my ($class, $node, $database, @options) = @_;
 	# Counts for each statement, for a session may have to sit there for long.
 	my $timer = IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default);
 	my $self = bless { in => '', out => '', err => '', timer => $timer }, $class;
 
 	$self->{handle} = IPC::Run::start(
-		[ 'psql', '-XAtq', '-d', $node->connstr($database // 'postgres') ],
+		[ 'psql', '-XAtq', @options, '-d', $node->connstr($database // 'postgres') ],
 		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err},
 		$timer);
-	$self->{pid} = $self->do('SELECT pg_backend_pid()');
+	($self->{pid}) = $self->do('SELECT pg_backend_pid()') =~ /(\d+)/;
 	return $self;
 }
 
@@ -39,7 +39,7 @@ sub send
 
 	$self->{timer}->start($PostgreSQL::Test::Utils::timeout_default);
 	$self->{out} = '';
-	$self->{in} .= "$sql;\n\\echo done\n";
+	$self->{in} .= "$sql\n;\n\\echo done\n";
 	$self->{handle}->pump_nb while $self->{in} ne '';
 }
 
@@ -51,6 +51,19 @@ sub result
 	$self->{handle}->pump until $self->{out} =~ /^done$/m;
 	my ($result) = $self->{out} =~ /\A(.*?)\n?done$/ms;
 	return $result;
+}
+
+# All that the last statement said besides its result.
+sub messages
+{
+	my ($self) = @_;
+
+	# the pipe may bring it later than the result
+	$self->{in} .= "\\warn done\n";
+	$self->{handle}->pump until $self->{err} =~ /^done\n\z/m;
+	my ($messages) = $self->{err} =~ /\A(.*?)done\n\z/s;
+	$self->{err} = '';
+	return $messages =~ s/^psql:\S+ //mgr;
 }
 
 # The last thing it complained about.

@@ -218,7 +218,9 @@ set_flag(KubectlCommand *command, const Flag *flag, const char *value)
 		case UNSUPPORTED_STRING:
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("flag --%s is not supported by kubectl()", flag->name)));
+					 errmsg("flag --%s is not supported by kubectl()", flag->name),
+					 strstr(flag->name, "watch") == NULL ? 0 :
+					 errhint("To follow leases, LISTEN lease.")));
 	}
 }
 

@@ -141,7 +141,8 @@ kubectl(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "command" : "at")));
+				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "command" : "at"),
+				 errhint("For example: kubectl('get leases -A').")));
 	command.at = PG_GETARG_TIMESTAMPTZ(1);
 	command.manifest = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
 	initStringInfo(&command.out);

@@ -75,7 +75,7 @@ read_word(const char *p, StringInfo word)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("shell syntax is not supported: \"%c\"", *p),
-					 errhint("Put the word in quotes.")));
+					 errhint("No shell runs this: put the word in quotes if it belongs to an argument, and filter the result in SQL.")));
 		else
 			appendStringInfoChar(word, *p);
 	}

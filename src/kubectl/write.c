@@ -93,7 +93,12 @@ read_manifests(const KubectlCommand *command)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("kubectl() reads no files"),
 				 errhint("Use -f - and pass the manifest as an argument: kubectl('%s -f -', manifest => '...').", command->verb)));
-	foreach(lc, command->manifest == NULL ? NIL : kubectl_read_manifest(command->manifest))
+	if (command->manifest == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("error: no objects passed to %s", command->verb),
+				 errhint("Pass what kubectl would read from standard input: kubectl('%s -f -', manifest => '...').", command->verb)));
+	foreach(lc, kubectl_read_manifest(command->manifest))
 	{
 		Jsonb	   *object = lfirst(lc);
 		Jsonb	   *items = kubectl_get_object(object, "items");

@@ -1,6 +1,6 @@
 -- view lease_status: the same answers as the functions, for all leases at once.
 BEGIN;
-SELECT plan(19);
+SELECT plan(20);
 
 INSERT INTO lease (namespace, name, holder_identity, lease_duration_seconds, acquire_time, renew_time, lease_transitions, labels) VALUES
 	('s', 'valid', 'me', 60, clock_timestamp() - interval '1 h', clock_timestamp() - interval '30 s', 2, '{"app": "web"}'),
@@ -9,13 +9,34 @@ INSERT INTO lease (namespace, name, holder_identity, lease_duration_seconds, acq
 	('s', 'released', '', 60, NULL, clock_timestamp(), 1, NULL),
 	('s', 'never', NULL, NULL, NULL, NULL, NULL, NULL);
 
-SELECT columns_are('lease_status', ARRAY['namespace', 'name', 'holder_identity', 'status', 'expires_in', 'renewed_ago', 'in_grace', 'fencing_token',
+SELECT columns_are('lease_status', ARRAY['namespace', 'name', 'holder_identity', 'status', 'detail', 'expires_in', 'renewed_ago', 'in_grace', 'fencing_token',
 	'lease_transitions', 'waiting', 'duration', 'acquire_time', 'renew_time', 'expires_at', 'reserved_until', 'reserved_for', 'creation_timestamp', 'labels'], 'the view has these columns');
 SELECT ok(reloptions @> '{security_invoker=true}', 'the view uses the privileges of who asks') FROM pg_class WHERE oid = 'lease_status'::regclass;
 
 SELECT results_eq($$SELECT name, status, holder_identity FROM lease_status WHERE namespace = 's' ORDER BY name$$,
 	$$VALUES ('expired' COLLATE "C", 'expired', 'me' COLLATE "C"), ('never', 'free', NULL), ('noduration', 'expired', 'me'),
 		('released', 'free', ''), ('valid', 'held', 'me')$$, 'a lease is held, expired or free');
+-- who types no more than SELECT * FROM lease_status
+INSERT INTO lease (namespace, name, holder_identity, lease_duration_seconds, renew_time, lock_delay_seconds, not_before, reserved_for) VALUES
+	('d', 'expired', 'me', 10, clock_timestamp() - interval '5 min', NULL, NULL, NULL),
+	('d', 'delayed', 'me', 10, clock_timestamp() - interval '5 min', 86400 * 10, NULL, NULL),
+	('d', 'handed-over', '', 1, clock_timestamp(), NULL, clock_timestamp() + interval '10 d 1 min', 'you'),
+	('d', 'minimum', '', 1, clock_timestamp(), NULL, clock_timestamp() + interval '10 d 1 min', NULL),
+	('d', 'held', 'me', 864060, clock_timestamp(), NULL, NULL, NULL),
+	('d', 'held-without-renewal', 'me', NULL, clock_timestamp(), NULL, NULL, NULL),
+	('d', 'never', NULL, NULL, NULL, NULL, NULL, NULL),
+	('d', 'released', '', 1, clock_timestamp(), NULL, NULL, NULL);
+SELECT results_eq($$SELECT name, regexp_replace(detail, 'expired \S+ ago', 'expired ... ago') FROM lease_status WHERE namespace = 'd' ORDER BY name$$,
+	$$VALUES ('delayed' COLLATE "C", 'only me can acquire it for another 9d'),
+		('expired', 'me did not renew it, expired ... ago; anybody can acquire it'),
+		('handed-over', 'only you can acquire it for another 10d'),
+		('held', 'me has it; expires in 10d unless renewed'),
+		('held-without-renewal', 'me did not renew it; anybody can acquire it'),
+		('minimum', 'nobody can acquire it for another 10d'),
+		('never', 'never held; anybody can acquire it'),
+		('released', 'released; anybody can acquire it')$$, 'detail says it in words');
+DELETE FROM lease WHERE namespace = 'd';
+
 SELECT ok(expires_in BETWEEN '25 s' AND '30 s', 'expires_in is the time left') FROM lease_status WHERE name = 'valid';
 SELECT ok(expires_in BETWEEN '-35 s' AND '-30 s', 'which is negative when expired') FROM lease_status WHERE name = 'expired';
 SELECT is(expires_in, NULL, 'and NULL when free') FROM lease_status WHERE name = 'released';

@@ -76,8 +76,8 @@ sub is_in_grace
 	my ($what) = @_;
 
 	counts_since_walwriter($what);
-	is(query(q{SELECT status, in_grace, expires_at = counts_from + interval '1 hour' FROM lease_status, lease_clock() WHERE name = 'hour'}),
-		'held|t|t', "$what: what was held counts as renewed then");
+	is(query(q{SELECT status, in_grace, expires_at = counts_from + interval '1 hour', detail LIKE '% has it, not renewed since the server recovered %' FROM lease_status, lease_clock() WHERE name = 'hour'}),
+		'held|t|t|t', "$what: what was held counts as renewed then");
 	is(query(q{SELECT status, in_grace, expires_at IS NULL FROM lease_status WHERE name = 'hour-released'}), 'free|f|t', "$what: what was released does not");
 	is(query(q{SELECT lease_holder('hour'), lease_is_held('hour', 'a'), status FROM lease_acquire('hour', 'rival')}), 'a|t|held', "$what: nobody else gets it");
 	is(query(q{SELECT lease_guard('hour', fencing_token) FROM lease WHERE name = 'hour'}), '', "$what: its holder can write");
@@ -183,7 +183,8 @@ fsync = off
 		is(query("SELECT a.acquired, a.status, a.fencing_token IS NULL, a.expires_at = c.grants_from FROM lease_clock() c, lease_acquire('$name', 'b') a"),
 			'f|reserved|t|t', "$how: nobody gets what was $name, and hears until when");
 	}
-	is(query(q{SELECT status, reserved_until = grants_from FROM lease_status, lease_clock() WHERE name = 'hour-released'}), 'reserved|t', '... lease_status says so');
+	is(query(q{SELECT status, reserved_until = grants_from, detail LIKE 'the server was promoted; nobody can acquire it for another %' FROM lease_status, lease_clock() WHERE name = 'hour-released'}),
+		'reserved|t|t', '... lease_status says so');
 	is(query(q{SELECT status FROM lease_renew('mine', 'a')}), 'renewed', "$how: who holds a lease can renew it");
 	is(query(q{SELECT acquired, status FROM lease_acquire('mine', 'a', '1 h')}), 'f|reserved', '... but who asks for it may have given it up');
 	is(query(q{SELECT status FROM lease_release('mine', 'a')}), 'released', '... and release it');

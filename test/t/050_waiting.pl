@@ -173,7 +173,7 @@ check_events('preloaded', 500);
 	push @waiters, waiter('fair', "w$_") foreach 1 .. 10;
 	is(query(q{SELECT string_agg(holder_identity, ' ' ORDER BY since) FROM lease_waiters() WHERE name = 'fair'}),
 		join(' ', map { "w$_" } 1 .. 10), 'lease_waiters() has them in order');
-	is(query(q{SELECT waiting FROM lease_status WHERE name = 'fair'}), '10', 'lease_status counts them');
+	is(query(q{SELECT waiting, detail LIKE '%; 10 wait for it' FROM lease_status WHERE name = 'fair'}), '10|t', 'lease_status counts them');
 
 	is(query(q{SELECT status FROM lease_handover('fair', 'h', 'w7')}), 'handed_over', 'handed over to the seventh');
 	like($waiters[6]->result, qr/^acquired\|w7/, 'who gets it before the others');

@@ -329,6 +329,22 @@ sub alive_in_group
 	return $alive;
 }
 
+# A job outlives a restart of the server.
+my (%job, %pid);
+foreach my $l (@languages)
+{
+	$job{$l} = start($l, 'cron', 'host', 9, 'through', 0, 'sh', '-c', 'echo "pid $$"; sleep 1000; exit 0');
+	$pid{$l} = line($job{$l}, qr/^pid (\d+)$/m);
+}
+$node->restart;
+foreach my $l (@languages)
+{
+	$node->poll_query_until($l, q{SELECT renew_time > pg_postmaster_start_time() FROM lease WHERE name = 'through'});
+	unlike(output($job{$l}), qr/^lost/m, "$l: a restart of the server does not cost a job its lease");
+	cmp_ok(alive_in_group($pid{$l}), '>', 1, "$l: and the job goes on");
+	end($job{$l}, 'TERM');
+}
+
 # From here on leases are taken over from those who hold them, and not because the
 # server has just started.
 $node->append_conf('postgresql.conf', "lease.recovery_grace = off\n");
@@ -336,7 +352,6 @@ $node->reload;
 $node->poll_query_until('postgres', "SELECT current_setting('lease.recovery_grace') = 'off'") or die 'no reload';
 
 # A job whose lease is lost is killed with all that it has started.
-my (%job, %pid);
 foreach my $l (@languages)
 {
 	$job{$l} = start($l, 'cron', 'host', 2, 'long', 0, 'sh', '-c', 'echo "pid $$"; sleep 1000; exit 0');
@@ -404,6 +419,13 @@ foreach my $l (@languages)
 	is(wait_for_shards(3, $first{$l}, $second{$l}), "@shards", "$l: two own half of them each, no shard twice");
 	is(query($l, q{SELECT string_agg(DISTINCT holder_identity || ' ' || status, ', ') FROM lease_status WHERE name LIKE 'shard-%'}),
 		'first held, second held', "$l: the database says so, too");
+}
+$node->restart;
+foreach my $l (@languages)
+{
+	$node->poll_query_until($l, q{SELECT count(*) = 6 FROM lease_status
+		WHERE name LIKE 'shard-%' AND status = 'held' AND renew_time > pg_postmaster_start_time()});
+	is(wait_for_shards(3, $first{$l}, $second{$l}), "@shards", "$l: after a restart of the server they own half of them each");
 	end($first{$l}, 'KILL');
 }
 foreach my $l (@languages)
@@ -439,9 +461,17 @@ foreach my $l (@languages)
 	query($l, q{SELECT lease_release('journal', 'rival')});
 	cmp_ok(line($first{$l}, qr/^refused(?:.*\n)*wrote \d+ token=(\d+)$/m), '>', $rival,
 		"$l: under a new token it writes again");
-	is(end($first{$l}, 'TERM'), 0, "$l: stopped");
 	like(query($l, q{SELECT string_agg(DISTINCT token::text, ',') FROM journal}), qr/^\d+,\d+$/,
 		"$l: two tokens have written");
+}
+$node->restart;
+foreach my $l (@languages)
+{
+	my $written = query($l, 'SELECT count(*) FROM journal');
+
+	ok($node->poll_query_until($l, "SELECT count(*) > $written AND count(*) = max(line) - min(line) + 1 FROM journal"),
+		"$l: after a restart of the server it goes on writing, and leaves no gap");
+	is(end($first{$l}, 'TERM'), 0, "$l: stopped");
 }
 
 # ---------- psql ----------
@@ -463,18 +493,6 @@ is(query('sql', q{SELECT string_agg(format('%s %s', name, holder_identity), ',' 
 is(query('sql', q{SELECT string_agg(line::text, ',' ORDER BY line) FROM journal}), '1,2',
 	'sql: writes under a token are there, others are not');
 is(scalar(() = $stderr =~ /ERROR/g), 2, 'sql: without one, or with an old one, there is an error');
-
-# What docs/recipes.md shows can be typed in as it stands there.
-$node->safe_psql('postgres', 'CREATE DATABASE recipes');
-$node->safe_psql('recipes', 'CREATE EXTENSION lease');
-my $recipes = slurp_file("$FindBin::RealBin/../../docs/recipes.md");
-my @blocks = $recipes =~ /^```sql\n(.*?)^```$/msg;
-my $typed = "$scratch/recipes.sql";
-
-cmp_ok(scalar @blocks, '>=', 10, 'recipes.md has examples');
-append_to_file($typed, join '', @blocks);
-$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $typed, $node->connstr('recipes') ],
-	'what recipes.md shows runs');
 
 {
 	local $command{sql} = sub { return ('psql', '-X', '-q', '-At', '-v', 'me=a', '-v', 'every=0.1', '-f', "$examples/sql/leader.sql") };
