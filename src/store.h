@@ -78,12 +78,12 @@ struct LeaseStore
 	/*
 	 * For store_heap.c, valid with probe.  The version read last keeps its
 	 * buffer pinned and its snapshot registered, so that its tuple identifier
-	 * still names it when it is locked or updated.  The other slot has the version
-	 * that is locked; of the two, the new version takes the one that is not needed.
+	 * still names it when it is locked or updated.
 	 */
 	Snapshot	snapshot;
 	TupleTableSlot *read;
-	TupleTableSlot *other;
+	TupleTableSlot *locked;
+	TupleTableSlot *renewed;
 };
 
 /* store.c */
@@ -108,6 +108,7 @@ extern void lease_heap_scan(LeaseStore *store, const LeaseTime *time, TimestampT
 extern void lease_heap_read_metadata(LeaseStore *store, LeaseFound *found);
 extern void lease_heap_missing_metadata(LeaseStore *store, Jsonb *labels,
 										bool *labels_missing, bool *owner_missing);
+extern HeapTuple lease_heap_form_renewed(LeaseStore *store, HeapTuple old, const LeaseRow *row);
 extern void lease_heap_insert_index_entries(Relation rel, TupleTableSlot *slot,
 											 TU_UpdateIndexes update_indexes);
 

@@ -16,11 +16,9 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/skey.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
-#include "access/tupmacs.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "executor/executor.h"
@@ -243,31 +241,6 @@ lease_batch_read(LeaseBatch *batch, const LeaseKey *key, LeaseRow *row)
 }
 
 /*
- * Where the values of two columns that are not null, and follow each other in this
- * order, are within a tuple.
- */
-static void
-find_values(HeapTuple tuple, TupleDesc desc, const AttrNumber *columns, char **values)
-{
-	HeapTupleHeader header = tuple->t_data;
-	char	   *data = (char *) header + header->t_hoff;
-	long		offset = 0;
-	int			n = 0;
-
-	for (int i = 0; n < 2; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if ((header->t_infomask & HEAP_HASNULL) != 0 && att_isnull(i, header->t_bits))
-			continue;
-		offset = att_align_pointer(offset, att->attalign, att->attlen, data + offset);
-		if (i == columns[n] - 1)
-			values[n++] = data + offset;
-		offset = att_addlength_pointer(offset, att->attlen, data + offset);
-	}
-}
-
-/*
  * Writes a renewal over the version read last (before), if it still is the newest and nobody
  * has it locked.  Else nothing is written.  Never waits.
  */
@@ -275,25 +248,17 @@ bool
 lease_batch_renew(LeaseBatch *batch, const LeaseKey *key, LeaseRow *before, const LeaseRow *row)
 {
 	LeaseStore *store = batch->store;
-	AttrNumber	columns[] = {store->table->attnum[COL_RENEW_TIME], store->table->attnum[COL_RESOURCE_VERSION]};
 	HeapTuple	old = ((BufferHeapTupleTableSlot *) batch->read)->base.tuple;
 	HeapTuple	renewed;
-	char	   *values[lengthof(columns)];
 	TM_FailureData tmfd;
 	LockTupleMode lockmode;
 	TU_UpdateIndexes update_indexes;
 	TM_Result	result;
 
-	if (!lease_heap_may_update_unlocked(old) ||
-		columns[0] > columns[1] ||
-		HeapTupleHeaderGetNatts(old->t_data) < columns[1] ||
-		heap_attisnull(old, columns[0], NULL) || heap_attisnull(old, columns[1], NULL))
+	if (!lease_heap_may_update_unlocked(old))
 		return false;
 
-	renewed = heap_copytuple(old);
-	find_values(renewed, RelationGetDescr(store->rel), columns, values);
-	memcpy(values[0], &row->renew_time, sizeof(row->renew_time));
-	memcpy(values[1], &row->resource_version, sizeof(row->resource_version));
+	renewed = lease_heap_form_renewed(store, old, row);
 	ExecStoreHeapTuple(renewed, batch->renewed, false);
 
 	result = table_tuple_update(store->rel, &old->t_self, batch->renewed, GetCurrentCommandId(true),

@@ -13,6 +13,7 @@
 #include "access/skey.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
+#include "access/tupmacs.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "executor/executor.h"
@@ -59,25 +60,40 @@ fill_row(LeaseStore *store, TupleTableSlot *slot, LeaseRow *row)
 }
 
 /*
+ * Makes a slot when it is needed first.  It lives as long as the store.
+ */
+static TupleTableSlot *
+get_slot(LeaseStore *store, TupleTableSlot **slot, const TupleTableSlotOps *ops)
+{
+	if (*slot == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(store));
+
+		*slot = MakeSingleTupleTableSlot(RelationGetDescr(store->rel), ops);
+		MemoryContextSwitchTo(old);
+	}
+	return *slot;
+}
+
+/*
  * Lets go of the version read last, and of the one locked.
  */
 static void
 forget(LeaseStore *store)
 {
-	if (store->read == NULL)
-	{
-		/* they live as long as the store */
-		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(store));
-
-		store->read = table_slot_create(store->rel, NULL);
-		store->other = table_slot_create(store->rel, NULL);
-		MemoryContextSwitchTo(old);
-	}
-	ExecClearTuple(store->read);
-	ExecClearTuple(store->other);
+	ExecClearTuple(get_slot(store, &store->read, table_slot_callbacks(store->rel)));
+	if (store->locked != NULL)
+		ExecClearTuple(store->locked);
 	if (store->snapshot != NULL)
 		UnregisterSnapshot(store->snapshot);
 	store->snapshot = NULL;
+}
+
+static void
+drop_slot(TupleTableSlot *slot)
+{
+	if (slot != NULL)
+		ExecDropSingleTupleTableSlot(slot);
 }
 
 void
@@ -86,8 +102,9 @@ lease_heap_end(LeaseStore *store)
 	if (store->read == NULL)
 		return;					/* nothing was read */
 	forget(store);
-	ExecDropSingleTupleTableSlot(store->read);
-	ExecDropSingleTupleTableSlot(store->other);
+	drop_slot(store->read);
+	drop_slot(store->locked);
+	drop_slot(store->renewed);
 }
 
 bool
@@ -113,6 +130,7 @@ LeaseLockResult
 lease_heap_lock(LeaseStore *store, LockTupleMode mode, LeaseRow *row)
 {
 	ItemPointerData tid = store->read->tts_tid;
+	TupleTableSlot *locked = get_slot(store, &store->locked, table_slot_callbacks(store->rel));
 	TM_FailureData tmfd;
 	TM_Result	result;
 
@@ -120,14 +138,14 @@ lease_heap_lock(LeaseStore *store, LockTupleMode mode, LeaseRow *row)
 	 * Otherwise no flags: both would lock newer versions, too, the one even
 	 * when it then reports that this one is outdated.
 	 */
-	result = table_tuple_lock(store->rel, &tid, store->snapshot, store->other,
+	result = table_tuple_lock(store->rel, &tid, store->snapshot, locked,
 							  GetCurrentCommandId(false), mode, LockWaitSkip,
 							  mode == LockTupleKeyShare ? TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS : 0,
 							  &tmfd);
 	switch (result)
 	{
 		case TM_Ok:
-			fill_row(store, store->other, row);
+			fill_row(store, locked, row);
 			return LEASE_LOCK_OK;
 		case TM_WouldBlock:
 			return LEASE_LOCK_BUSY;
@@ -154,7 +172,7 @@ bool
 lease_heap_locked_is_committed(LeaseStore *store)
 {
 	bool		should_free;
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(store->other, false, &should_free);
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(store->locked, false, &should_free);
 
 	Assert(!should_free);
 	return !TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
@@ -179,35 +197,70 @@ lease_heap_insert_index_entries(Relation rel, TupleTableSlot *slot, TU_UpdateInd
 }
 
 /*
- * Makes what a renewal, for the same duration, leaves of an old version.
+ * Where the values of two columns that are not null, and follow each other in this
+ * order, are within a tuple.
  */
 static void
-make_renewed(LeaseStore *store, const LeaseRow *row, TupleTableSlot *old, TupleTableSlot *renewed)
+find_values(HeapTuple tuple, TupleDesc desc, const AttrNumber *columns, char **values)
 {
-	const AttrNumber *attnum = store->table->attnum;
-	int			natts = renewed->tts_tupleDescriptor->natts;
+	HeapTupleHeader header = tuple->t_data;
+	char	   *data = (char *) header + header->t_hoff;
+	long		offset = 0;
+	int			n = 0;
 
-	slot_getallattrs(old);
-	ExecClearTuple(renewed);
-	memcpy(renewed->tts_values, old->tts_values, natts * sizeof(Datum));
-	memcpy(renewed->tts_isnull, old->tts_isnull, natts * sizeof(bool));
-	renewed->tts_values[attnum[COL_RENEW_TIME] - 1] = TimestampTzGetDatum(row->renew_time);
-	renewed->tts_isnull[attnum[COL_RENEW_TIME] - 1] = false;
-	renewed->tts_values[attnum[COL_RESOURCE_VERSION] - 1] = Int64GetDatum(row->resource_version);
-	renewed->tts_isnull[attnum[COL_RESOURCE_VERSION] - 1] = false;
-	ExecStoreVirtualTuple(renewed);
+	for (int i = 0; n < 2; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if ((header->t_infomask & HEAP_HASNULL) != 0 && att_isnull(i, header->t_bits))
+			continue;
+		offset = att_align_pointer(offset, att->attalign, att->attlen, data + offset);
+		if (i == columns[n] - 1)
+			values[n++] = data + offset;
+		offset = att_addlength_pointer(offset, att->attlen, data + offset);
+	}
+}
+
+/*
+ * What a renewal, for the same duration, leaves of an old version.  To copy that and
+ * overwrite two values costs much less than to take it to pieces.
+ */
+HeapTuple
+lease_heap_form_renewed(LeaseStore *store, HeapTuple old, const LeaseRow *row)
+{
+	TupleDesc	desc = RelationGetDescr(store->rel);
+	AttrNumber	columns[] = {store->table->attnum[COL_RENEW_TIME], store->table->attnum[COL_RESOURCE_VERSION]};
+	HeapTuple	renewed;
+	char	   *values[lengthof(columns)];
+
+	if (columns[0] > columns[1] || HeapTupleHeaderGetNatts(old->t_data) < columns[1] ||
+		heap_attisnull(old, columns[0], NULL) || heap_attisnull(old, columns[1], NULL))
+	{
+		Datum		datums[] = {TimestampTzGetDatum(row->renew_time), Int64GetDatum(row->resource_version)};
+		bool		nulls[] = {false, false};
+		int			numbers[] = {columns[0], columns[1]};
+
+		return heap_modify_tuple_by_cols(old, desc, lengthof(columns), numbers, datums, nulls);
+	}
+	renewed = heap_copytuple(old);
+	find_values(renewed, desc, columns, values);
+	memcpy(values[0], &row->renew_time, sizeof(row->renew_time));
+	memcpy(values[1], &row->resource_version, sizeof(row->resource_version));
+	return renewed;
 }
 
 static TM_Result
-renew(LeaseStore *store, const LeaseRow *row, TupleTableSlot *old, TupleTableSlot *renewed, bool wait)
+renew(LeaseStore *store, const LeaseRow *row, TupleTableSlot *old, bool wait)
 {
 	ItemPointerData tid = old->tts_tid;
+	TupleTableSlot *renewed = get_slot(store, &store->renewed, &TTSOpsHeapTuple);
 	TM_FailureData tmfd;
 	LockTupleMode lockmode;
 	TU_UpdateIndexes update_indexes;
 	TM_Result	result;
 
-	make_renewed(store, row, old, renewed);
+	ExecStoreHeapTuple(lease_heap_form_renewed(store, ExecFetchSlotHeapTuple(old, false, NULL), row),
+					   renewed, true);
 
 	/*
 	 * A command of our own, as SPI makes one: should the statement that calls
@@ -217,10 +270,11 @@ renew(LeaseStore *store, const LeaseRow *row, TupleTableSlot *old, TupleTableSlo
 	result = table_tuple_update(store->rel, &tid, renewed, GetCurrentCommandId(true),
 								store->snapshot, InvalidSnapshot, wait,
 								&tmfd, &lockmode, &update_indexes);
+	if (result == TM_Ok && update_indexes != TU_None)
+		lease_heap_insert_index_entries(store->rel, renewed, update_indexes);
+	ExecClearTuple(renewed);
 	if (result != TM_Ok)
 		return result;
-	if (update_indexes != TU_None)
-		lease_heap_insert_index_entries(store->rel, renewed, update_indexes);
 
 	forget(store);
 
@@ -236,7 +290,7 @@ void
 lease_heap_renew(LeaseStore *store, const LeaseRow *row)
 {
 	/* May wait, says the argument; holding the row lock, it has nothing to. */
-	TM_Result	result = renew(store, row, store->other, store->read, true);
+	TM_Result	result = renew(store, row, store->locked, true);
 
 	if (result != TM_Ok)
 		elog(ERROR, "unexpected result %d of table_tuple_update", result);
@@ -279,7 +333,7 @@ lease_heap_renew_unlocked(LeaseStore *store, const LeaseRow *row)
 {
 	return TTS_IS_BUFFERTUPLE(store->read) &&
 		lease_heap_may_update_unlocked(((BufferHeapTupleTableSlot *) store->read)->base.tuple) &&
-		renew(store, row, store->read, store->other, false) == TM_Ok;
+		renew(store, row, store->read, false) == TM_Ok;
 }
 
 /*
