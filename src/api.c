@@ -343,12 +343,19 @@ renew_all_of_holder(Renewals *r, text *namespace)
 
 	if (r->batch != NULL)
 	{
-		while (lease_batch_next_of_holder(r->batch, r->holder, &key))
+		bool		passed;
+
+		while (lease_batch_next_of_holder(r->batch, r->holder, &key, &passed))
+		{
+			if (passed)
+				r->time = lease_clock_read();
 			renew_next(r, &key);
+		}
 		if (lease_batch_is_at_end(r->batch))
 			return;
 	}
 	count = lease_store_keys_of_holder(r->store, namespace, r->holder, &rest);
+	r->time = lease_clock_read();
 	for (int i = 0; i < count; i++)
 	{
 		if (lease_text_compare(rest[i].name, key.name) > 0)

@@ -282,40 +282,54 @@ may_skip_lock(const LeaseRow *row, const LeaseTime *time)
 }
 
 /*
- * The lease must not have run out until the row was ours: to tell that to others,
- * nobody needs to change it.  By now it is too late for an answer.  Returns the time.
+ * A lease that has to be valid must not have run out until the row was ours: to tell that
+ * to others, nobody needs to change it.  By now it is too late for an answer.
  */
-static LeaseTime
-check_did_not_expire(const LeaseRow *before)
+static void
+check_did_not_expire(const LeaseRow *before, const LeaseTime *time)
 {
-	LeaseTime	time = lease_clock_read();
-
-	if (!lease_ttl_is_valid(before, &time))
+	if (!lease_ttl_is_valid(before, time))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("lease expired while it was renewed"),
 				 errhint("Try again.")));
-	return time;
 }
 
 /*
  * Extends the holding in a row that was read and not locked, which saves a WAL record:
  * if nobody has touched the row until it is written, it is as if it had been locked.
- * False if somebody may have, or more is to be written; nothing is done then.
+ * False if somebody may have, or more is to be written; nothing is done then.  before
+ * and now are the row as it was, and the clock since it is ours.
  */
 static bool
-extend_unlocked(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTime *time)
+extend_unlocked(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTime *time,
+				LeaseRow *before, LeaseTime *now)
 {
-	LeaseRow	before = *row;
 	LeaseRow	renewed = *row;
 
+	*before = *row;
 	if (!lease_store_may_skip_lock(store) || !may_skip_lock(row, time))
 		return false;
 	set_renewed(&renewed, time);
-	if (!lease_store_renew_unlocked(store, key, &before, &renewed))
+	if (!lease_store_renew_unlocked(store, key, before, &renewed))
 		return false;
-	(void) check_did_not_expire(&before);
+	*now = lease_clock_read();
 	*row = renewed;
+	return true;
+}
+
+/*
+ * The same for a lease that has to be valid.
+ */
+static bool
+extend_valid_unlocked(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTime *time)
+{
+	LeaseRow	before;
+	LeaseTime	now;
+
+	if (!extend_unlocked(store, key, row, time, &before, &now))
+		return false;
+	check_did_not_expire(&before, &now);
 	return true;
 }
 
@@ -342,7 +356,7 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 		if (wanted == LEASE_HELD || wanted == LEASE_RESERVED)
 			return wanted;
 		if (wanted == LEASE_RENEWED && row->lease_duration_seconds == terms->duration_seconds &&
-			extend_unlocked(store, key, row, time))
+			extend_valid_unlocked(store, key, row, time))
 			return LEASE_RENEWED;
 		if (wanted == LEASE_MISSING)
 		{
@@ -378,7 +392,7 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 /*
  * Renews one lease of many, that come in the order of their names.  batch is NULL
  * where that is the same as renewing each.  time is the clock, read since the last
- * one was renewed.
+ * one was renewed, and no long search ago; it is read anew here for the next one.
  *
  * What the batch has read may be old.  That does not matter if the renewal can be
  * written over it, for then it is the newest; else it is no answer.
@@ -390,6 +404,7 @@ lease_election_renew_next(LeaseStore *store, LeaseBatch *batch, const LeaseKey *
 	LeaseRow	row;
 	LeaseRow	before;
 	LeaseTime	now;
+	LeaseStatus status;
 
 	if (batch != NULL && lease_batch_read(batch, key, &before) &&
 		check_mine(&before, holder, 0, true, time) == LEASE_RENEWED && may_skip_lock(&before, time))
@@ -398,11 +413,14 @@ lease_election_renew_next(LeaseStore *store, LeaseBatch *batch, const LeaseKey *
 		set_renewed(&row, time);
 		if (lease_batch_renew(batch, key, &before, &row))
 		{
-			*time = check_did_not_expire(&before);
+			*time = lease_clock_read();
+			check_did_not_expire(&before, time);
 			return LEASE_RENEWED;
 		}
 	}
-	return lease_election_renew(store, key, holder, 0, &row, &now);
+	status = lease_election_renew(store, key, holder, 0, &row, &now);
+	*time = lease_clock_read();
+	return status;
 }
 
 /*
@@ -423,7 +441,7 @@ lease_election_renew(LeaseStore *store, const LeaseKey *key, text *holder,
 	if (store != NULL && lease_store_may_skip_lock(store))
 	{
 		status = look_for_mine(store, key, holder, token, true, row, time);
-		if (status != LEASE_RENEWED || extend_unlocked(store, key, row, time))
+		if (status != LEASE_RENEWED || extend_valid_unlocked(store, key, row, time))
 			return status;
 	}
 
@@ -621,6 +639,24 @@ lease_election_guard(LeaseStore *store, const LeaseKey *key, int64 token,
 }
 
 /*
+ * Beats for a lease that is the sender's, without locking its row.  False as from
+ * extend_unlocked().
+ */
+static bool
+beat_unlocked(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTime *time)
+{
+	LeaseRow	before;
+	LeaseTime	now;
+
+	if (!extend_unlocked(store, key, row, time, &before, &now))
+		return false;
+	/* as in write_heartbeat() */
+	if (!lease_ttl_is_valid(&before, &now))
+		lease_event_note(LEASE_EVENT_MODIFIED, key, row);
+	return true;
+}
+
+/*
  * May this heartbeat renew the lease, or make the lease its holder's?
  * LEASE_RENEWED and LEASE_ACQUIRED stand for yes; else the reason.
  *
@@ -757,7 +793,7 @@ lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
 
 		missing = missing_metadata(store, key, beat, wanted == LEASE_MISSING);
 		if (wanted == LEASE_RENEWED && missing.labels == NULL && missing.owner_references == NULL &&
-			extend_unlocked(store, key, row, time))
+			beat_unlocked(store, key, row, time))
 			return LEASE_RENEWED;
 		if (wanted == LEASE_MISSING)
 		{

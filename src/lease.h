@@ -478,7 +478,8 @@ extern void lease_memory_written(Oid relid, const LeaseUnwritten *lease);
 /* store_batch.c */
 extern LeaseBatch *lease_batch_begin(LeaseStore *store);
 extern void lease_batch_end(LeaseBatch *batch);
-extern bool lease_batch_next_of_holder(LeaseBatch *batch, const text *holder, LeaseKey *key);
+extern bool lease_batch_next_of_holder(LeaseBatch *batch, const text *holder, LeaseKey *key,
+									   bool *passed);
 extern bool lease_batch_is_at_end(LeaseBatch *batch);
 extern bool lease_batch_read(LeaseBatch *batch, const LeaseKey *key, LeaseRow *row);
 extern bool lease_batch_renew(LeaseBatch *batch, const LeaseKey *key,

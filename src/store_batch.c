@@ -168,18 +168,28 @@ is_of(LeaseBatch *batch, const text *holder)
 {
 	bool		isnull;
 	Datum		value = slot_getattr(batch->read, batch->store->table->attnum[COL_HOLDER_IDENTITY], &isnull);
+	text	   *of;
+	bool		result;
 
-	return !isnull && lease_text_equal(DatumGetTextPP(value), holder);
+	if (isnull)
+		return false;
+	of = DatumGetTextPP(value);
+	result = lease_text_equal(of, holder);
+
+	/* Long ones may be compressed, and many rows are passed by. */
+	if ((Pointer) of != DatumGetPointer(value))
+		pfree(of);
+	return result;
 }
 
 /*
  * Goes to the next lease of this holder in the namespace; to the first one if the key
  * has an empty name.  Sets the key, which is valid until the next call.  False if there
  * is none, or it seems not worth while to go on; the key is the last one passed by then,
- * and remains valid.
+ * and remains valid.  *passed: others were on the way.
  */
 bool
-lease_batch_next_of_holder(LeaseBatch *batch, const text *holder, LeaseKey *key)
+lease_batch_next_of_holder(LeaseBatch *batch, const text *holder, LeaseKey *key, bool *passed)
 {
 	bool		found = false;
 	bool		isnull;
@@ -188,9 +198,11 @@ lease_batch_next_of_holder(LeaseBatch *batch, const text *holder, LeaseKey *key)
 		next(batch);
 	else
 		go_to(batch, key);
+	*passed = false;
 	while (!batch->at_end && !(found = is_of(batch, holder)) && --batch->may_pass > 0)
 	{
 		CHECK_FOR_INTERRUPTS();
+		*passed = true;
 		next(batch);
 	}
 	if (batch->at_end)
