@@ -208,7 +208,8 @@ sub make_standby
 		'--dbname', $primary->connstr('postgres'), '--checkpoint=fast', '--no-sync');
 	$standby->append_conf('postgresql.conf', "port = @{[ $standby->port ]}\nlease.quiet_period = $quiet\n");
 	$standby->enable_streaming($primary);
-	$standby->start;
+	# Its old postmaster may be dead and still there, until its parent has waited for it.
+	wait_until('the standby to start', sub { $standby->start(fail_ok => 1) });
 	wait_until('the standby', sub { try(q{SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'}) });
 	return;
 }
