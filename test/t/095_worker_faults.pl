@@ -69,9 +69,11 @@ sub start_load
 # The server may just be recovering.
 sub try_query
 {
-	my ($status, $out) = $node->psql('postgres', $_[0]);
+	my ($status, $out) = eval { $node->psql('postgres', $_[0]) };
 
-	return $status == 0 ? $out : '';
+	# psql may have ended before it could be told what to ask
+	die $@ if $@ && $@ !~ /Broken pipe/;
+	return ($status // 1) == 0 ? $out : '';
 }
 
 sub pids { return split /\n/, try_query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'lease $_[0]'"); }

@@ -88,13 +88,15 @@ $ENV{PGOPTIONS} = '-c statement_timeout=0 -c lock_timeout=30s';
 
 # ---------- Tools ----------
 
-# What it prints, or undef: the server may just be away.
+# What it prints, or undef: the server may just be away, and psql have ended before it
+# could be told what to ask.
 sub try
 {
 	my ($sql, $node) = @_;
-	my ($status, $out) = ($node // $primary)->psql('postgres', $sql);
+	my ($status, $out) = eval { ($node // $primary)->psql('postgres', $sql) };
 
-	return $status == 0 ? $out : undef;
+	die $@ if $@ && $@ !~ /Broken pipe/;
+	return ($status // 1) == 0 ? $out : undef;
 }
 
 sub wait_until
