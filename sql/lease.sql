@@ -262,7 +262,7 @@ session: release the lease at once when this session ends, however it does; if t
 status: acquired (a new holding with a new fencing_token), renewed (mine already, same token; hold_at_least and lock_delay stay as they were), held (someone else''s until expires_at), reserved (nobody''s, but kept back until expires_at), busy (could not tell: another transaction has the row locked).
 fencing_token is NULL unless acquired is true. holder_identity: who has it now, or had it last. expires_at, expires_in: when it runs out unless it is renewed, and how long that is from now. The lease is yours when the transaction has committed.
 Rules for lease_transitions and acquire_time: client-go, tryAcquireOrRenew.
-Errors: 22004 NULL argument, 22023 empty name, namespace or holder or interval out of range, 42602 name or namespace with invalid syntax, 42622 name or namespace too long, 25006 read-only transaction or standby, 40001 changed since the snapshot of a REPEATABLE READ or SERIALIZABLE transaction, 42501 not permitted.';
+Errors: 22004 NULL argument, 22023 empty name, namespace or holder or interval out of range, 42602 name or namespace with invalid syntax, 42622 name or namespace too long, 25006 read-only transaction or standby, 40001 changed since the snapshot of a REPEATABLE READ or SERIALIZABLE transaction, or ran out in the moment in which it was renewed, 42501 not permitted.';
 
 CREATE PROCEDURE lease_await(
 	name text,

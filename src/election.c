@@ -298,38 +298,30 @@ check_did_not_expire(const LeaseRow *before, const LeaseTime *time)
 /*
  * Extends the holding in a row that was read and not locked, which saves a WAL record:
  * if nobody has touched the row until it is written, it is as if it had been locked.
- * False if somebody may have, or more is to be written; nothing is done then.  before
- * and now are the row as it was, and the clock since it is ours.
+ * False if somebody may have, or more is to be written; nothing is done then.
+ *
+ * may_be_late: who renews need not have been in time, as in check_heartbeat().
  */
 static bool
-extend_unlocked(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTime *time,
-				LeaseRow *before, LeaseTime *now)
+extend_unlocked(LeaseStore *store, const LeaseKey *key, LeaseRow *row, bool may_be_late,
+				const LeaseTime *time)
 {
+	LeaseRow	before = *row;
 	LeaseRow	renewed = *row;
+	LeaseTime	now;
 
-	*before = *row;
 	if (!lease_store_may_skip_lock(store) || !may_skip_lock(row, time))
 		return false;
 	set_renewed(&renewed, time);
-	if (!lease_store_renew_unlocked(store, key, before, &renewed))
+	if (!lease_store_renew_unlocked(store, key, &before, &renewed))
 		return false;
-	*now = lease_clock_read();
 	*row = renewed;
-	return true;
-}
 
-/*
- * The same for a lease that has to be valid.
- */
-static bool
-extend_valid_unlocked(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTime *time)
-{
-	LeaseRow	before;
-	LeaseTime	now;
-
-	if (!extend_unlocked(store, key, row, time, &before, &now))
-		return false;
-	check_did_not_expire(&before, &now);
+	now = lease_clock_read();
+	if (!may_be_late)
+		check_did_not_expire(&before, &now);
+	else if (!lease_ttl_is_valid(&before, &now))
+		lease_event_note(LEASE_EVENT_MODIFIED, key, row);	/* as in write_heartbeat() */
 	return true;
 }
 
@@ -356,7 +348,7 @@ lease_election_acquire(LeaseStore *store, const LeaseKey *key,
 		if (wanted == LEASE_HELD || wanted == LEASE_RESERVED)
 			return wanted;
 		if (wanted == LEASE_RENEWED && row->lease_duration_seconds == terms->duration_seconds &&
-			extend_valid_unlocked(store, key, row, time))
+			extend_unlocked(store, key, row, false, time))
 			return LEASE_RENEWED;
 		if (wanted == LEASE_MISSING)
 		{
@@ -441,7 +433,7 @@ lease_election_renew(LeaseStore *store, const LeaseKey *key, text *holder,
 	if (store != NULL && lease_store_may_skip_lock(store))
 	{
 		status = look_for_mine(store, key, holder, token, true, row, time);
-		if (status != LEASE_RENEWED || extend_valid_unlocked(store, key, row, time))
+		if (status != LEASE_RENEWED || extend_unlocked(store, key, row, false, time))
 			return status;
 	}
 
@@ -639,24 +631,6 @@ lease_election_guard(LeaseStore *store, const LeaseKey *key, int64 token,
 }
 
 /*
- * Beats for a lease that is the sender's, without locking its row.  False as from
- * extend_unlocked().
- */
-static bool
-beat_unlocked(LeaseStore *store, const LeaseKey *key, LeaseRow *row, const LeaseTime *time)
-{
-	LeaseRow	before;
-	LeaseTime	now;
-
-	if (!extend_unlocked(store, key, row, time, &before, &now))
-		return false;
-	/* as in write_heartbeat() */
-	if (!lease_ttl_is_valid(&before, &now))
-		lease_event_note(LEASE_EVENT_MODIFIED, key, row);
-	return true;
-}
-
-/*
  * May this heartbeat renew the lease, or make the lease its holder's?
  * LEASE_RENEWED and LEASE_ACQUIRED stand for yes; else the reason.
  *
@@ -793,7 +767,7 @@ lease_election_heartbeat(LeaseStore *store, const LeaseKey *key,
 
 		missing = missing_metadata(store, key, beat, wanted == LEASE_MISSING);
 		if (wanted == LEASE_RENEWED && missing.labels == NULL && missing.owner_references == NULL &&
-			beat_unlocked(store, key, row, time))
+			extend_unlocked(store, key, row, true, time))
 			return LEASE_RENEWED;
 		if (wanted == LEASE_MISSING)
 		{
